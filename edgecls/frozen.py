@@ -1,0 +1,34 @@
+"""Frozen values, their JSON and their hashes: what every type in edgecls is made of."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, TypeVar
+
+import msgspec
+
+T = TypeVar("T")
+
+
+class Frozen(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A value that never changes; unknown keys in its JSON are errors."""
+
+
+def encode_json(value: Any, *, indent: bool = False) -> bytes:
+    """JSON with sorted keys: equal values give equal bytes. `value` is a Frozen, or plain JSON data."""
+    data = msgspec.json.encode(value, order="sorted")
+    return msgspec.json.format(data, indent=2) + b"\n" if indent else data
+
+
+def decode_json(data: bytes | str, kind: type[T]) -> T:
+    """Strictly typed decode. Raises msgspec.ValidationError (names the key) or msgspec.DecodeError."""
+    return msgspec.json.decode(data, type=kind)
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def content_hash(value: Any) -> str:
+    """SHA-256, in hex, of the value's sorted JSON."""
+    return sha256(encode_json(value))

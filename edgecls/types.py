@@ -1,0 +1,295 @@
+"""The frozen values that flow between stages.
+
+    trained model -> ExportedGraph -> OptimizedGraph -> Artifact -> Measurement / AccuracyResult -> Report
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from edgecls.contract import Contract
+from edgecls.frozen import Frozen, sha256
+
+Array = npt.NDArray[Any]
+Arch = Literal["x86_64", "aarch64", "armv7"]
+Runtime = Literal["edgecls", "tensorrt", "tensorrt-rtx", "onnxruntime", "null"]
+
+
+# ---------------------------------------------------------------- target
+
+
+class Cache(Frozen):
+    """Bytes; per core for l1d, as seen by one core for l2 and l3. 0 means absent."""
+
+    l1d: int
+    l2: int
+    l3: int = 0
+    line: int = 64
+
+
+class Cpu(Frozen):
+    """name: LLVM's -mcpu. features: ISA features code may rely on, in the words of targets.FEATURES.
+
+    vector_bits and vector_registers describe the float unit; fma_pipes how many vector FMAs start per cycle,
+    fma_latency their cycles, load_ports vector loads per cycle. cores and clock_mhz are the board's.
+    """
+
+    name: str
+    arch: Arch
+    features: tuple[str, ...]
+    cores: int
+    clock_mhz: int
+    vector_bits: int
+    vector_registers: int
+    fma_pipes: int
+    fma_latency: int
+    load_ports: int
+    cache: Cache
+
+
+class Os(Frozen):
+    """glibc: the oldest version the target may have, as "2.28"."""
+
+    glibc: str
+    kernel: str = "linux"
+
+
+class Gpu(Frozen):
+    """compute_capability as "8.7". rtx: TensorRT-RTX lists the card as supported."""
+
+    name: str
+    compute_capability: str
+    memory_mb: int
+    rtx: bool = False
+
+
+class Target(Frozen):
+    """One board. sources: for each number, where it comes from (key path -> document)."""
+
+    name: str
+    description: str
+    cpu: Cpu
+    memory_mb: int
+    os: Os
+    qemu_cpu: str | None = None
+    gpu: Gpu | None = None
+    cc: tuple[str, ...] | None = None
+    sources: dict[str, str] = {}
+
+
+# ---------------------------------------------------------------- images and tensors
+
+
+class Pixels:
+    """A decoded image: uint8, HWC, C = 1 (L), 3 (RGB) or 4 (RGBA), C-contiguous.
+
+    note: what decoding had to change ("CMYK converted to RGB"), or "".
+    """
+
+    __slots__ = ("data", "note")
+
+    def __init__(self, data: Array, note: str = "") -> None:
+        if data.dtype != np.uint8 or data.ndim != 3 or data.shape[2] not in (1, 3, 4):
+            raise ValueError(f"pixels must be uint8 HWC with 1, 3 or 4 channels, not {data.dtype} {data.shape}")
+        self.data = np.ascontiguousarray(data)
+        self.note = note
+
+
+class TensorSpec(Frozen):
+    """shape has the batch in front where the network has one."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+# ---------------------------------------------------------------- graphs
+
+
+class PassRecord(Frozen):
+    """What one rewrite did. max_difference: largest absolute output difference on random input."""
+
+    name: str
+    fired: bool
+    nodes_before: int
+    nodes_after: int
+    max_difference: float
+    seconds: float
+
+
+class ExportedGraph(Frozen):
+    """A checked ONNX model. onnx: serialised ModelProto, static shapes but for batch, contract in its metadata.
+
+    source: where it came from, in words. notes: what the user should know (opset converted, batch bound...).
+    max_difference: largest absolute difference to the framework on random input, None for an .onnx source.
+    """
+
+    onnx: bytes
+    contract: Contract
+    source: str
+    notes: tuple[str, ...] = ()
+    max_difference: float | None = None
+
+    @property
+    def hash(self) -> str:
+        return sha256(self.onnx)
+
+
+class OptimizedGraph(Frozen):
+    """The network after the passes. parent: ExportedGraph.hash."""
+
+    onnx: bytes
+    contract: Contract
+    parent: str
+    passes: tuple[PassRecord, ...] = ()
+
+    @property
+    def hash(self) -> str:
+        return sha256(self.onnx)
+
+
+class Unsupported(Frozen):
+    """One node a backend cannot compile. node: its name; op: "domain.Op"; reason: why."""
+
+    node: str
+    op: str
+    reason: str
+
+
+# ---------------------------------------------------------------- artifact
+
+
+class Layer(Frozen):
+    """One row of the manifest's layers[] table: the same schema for every backend.
+
+    onnx_nodes: nodes of the optimised graph that this unit computes. weight_bytes, activation_bytes: bytes it
+    reads or writes once. flops: 2 x multiply-adds. predicted_us: of the cost model; measured_us: of tuning;
+    error: relative numeric error measured when the algorithm was chosen. reason: why it is done like that.
+    """
+
+    index: int
+    batch: int
+    kernel: str
+    onnx_nodes: tuple[str, ...]
+    op: str
+    algorithm: str
+    layout: str
+    precision: str
+    weight_bytes: int
+    activation_bytes: int
+    flops: int
+    predicted_us: float | None = None
+    measured_us: float | None = None
+    error: float | None = None
+    reason: str = ""
+
+
+class Member(Frozen):
+    bytes: int
+    sha256: str
+
+
+class PlanFacts(Frozen):
+    """Memory of one batch size. arena_bytes includes inputs and outputs; peak_bytes is the liveness peak."""
+
+    batch: int
+    calls: int
+    arena_bytes: int
+    peak_bytes: int
+    workspace_bytes_per_thread: int
+
+
+class Manifest(Frozen):
+    """What a bundle says of itself. Everything is plain data, so two equal compiles give equal bytes."""
+
+    format: int
+    runtime: Runtime
+    backend: str
+    target: Target
+    toolchain: dict[str, str]
+    members: dict[str, Member]
+    parent: str
+    exported: str
+    options: dict[str, Any]
+    decisions: tuple[dict[str, Any], ...]
+    layers: tuple[Layer, ...]
+    passes: tuple[PassRecord, ...]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    batches: tuple[int, ...]
+    plans: tuple[PlanFacts, ...]
+    weights_bytes: int
+    contract: Contract
+    symbol: str = ""
+
+
+class Artifact(Frozen):
+    """A bundle on disk, verified. hash: its trailer, i.e. SHA-256 of every byte before it."""
+
+    path: Path
+    hash: str
+    manifest: Manifest
+
+
+# ---------------------------------------------------------------- measuring
+
+
+class DeviceFacts(Frozen):
+    """What a device says of itself at one moment. None where it cannot be read; never the host's for an emulator.
+
+    clocks_mhz: current frequency per core. temperature_c: hottest zone. load: 1-minute load average.
+    """
+
+    name: str
+    machine: str
+    emulated: bool
+    cpu_model: str | None = None
+    cores: int | None = None
+    kernel: str | None = None
+    os: str | None = None
+    libc: str | None = None
+    governor: str | None = None
+    clocks_mhz: tuple[float, ...] | None = None
+    temperature_c: float | None = None
+    load: float | None = None
+    memory_total_mb: int | None = None
+    memory_free_mb: int | None = None
+    emulator: str | None = None
+
+
+class MeasureSettings(Frozen):
+    """warmup and runs per repeat; repeats are two or more interleaved series of the same artifact."""
+
+    batch: int = 1
+    warmup: int = 5
+    runs: int = 50
+    repeats: int = 2
+    threads: int = 1
+
+
+class Samples(Frozen):
+    """Raw values of one series: nanoseconds of each run, or executed instructions per inference."""
+
+    kind: Literal["time_ns", "instructions"]
+    values: tuple[int, ...]
+
+
+class KernelTime(Frozen):
+    """Mean nanoseconds per call of one entry of the plan (layers[] index), over `runs`."""
+
+    layer: int
+    kernel: str
+    mean_ns: float
+    runs: int
+
+
+class Gate(Frozen):
+    """What must hold for accuracy to pass. None: not asked for. Fractions of 1."""
+
+    min_top1: float | None = None
+    min_agreement: float | None = None
+    max_relative_logit_difference: float | None = None

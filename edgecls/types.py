@@ -122,7 +122,8 @@ class PassRecord(Frozen):
 
 
 class ExportedGraph(Frozen):
-    """A checked ONNX model. onnx: serialised ModelProto, static shapes but for batch, contract in its metadata.
+    """A checked ONNX model. onnx: serialised ModelProto, contract in its metadata. Shapes are static, but dimension 0 of the
+    inputs may be the symbol "batch", which optimize_graph binds.
 
     source: where it came from, in words. notes: what the user should know (opset converted, batch bound...).
     max_difference: largest absolute difference to the framework on random input, None for an .onnx source.
@@ -140,16 +141,23 @@ class ExportedGraph(Frozen):
 
 
 class OptimizedGraph(Frozen):
-    """The network after the passes. parent: ExportedGraph.hash."""
+    """The network after the passes, once per batch size. onnx: batch -> serialised ModelProto, all shapes static.
 
-    onnx: bytes
+    parent: ExportedGraph.hash.
+    """
+
+    onnx: dict[int, bytes]
     contract: Contract
     parent: str
     passes: tuple[PassRecord, ...] = ()
 
     @property
+    def batches(self) -> tuple[int, ...]:
+        return tuple(sorted(self.onnx))
+
+    @property
     def hash(self) -> str:
-        return sha256(self.onnx)
+        return sha256("".join(f"{b}:{sha256(self.onnx[b])};" for b in self.batches).encode())
 
 
 class Unsupported(Frozen):

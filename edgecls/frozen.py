@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
+
+if TYPE_CHECKING:
+    from typing_extensions import dataclass_transform
+else:  # msgspec freezes subclasses; only type checkers need to be told
+
+    def dataclass_transform(**_: Any) -> Any:
+        return lambda kind: kind
 
 T = TypeVar("T")
 
 
-class Frozen(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(msgspec.field,))
+class _FrozenMeta(msgspec.StructMeta):
+    """msgspec inherits `frozen` but not `kw_only`, and type checkers see neither: this hands both down."""
+
+    def __new__(mcls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **config: Any) -> _FrozenMeta:
+        config.setdefault("kw_only", True)
+        return super().__new__(mcls, name, bases, namespace, **config)
+
+
+class Frozen(msgspec.Struct, metaclass=_FrozenMeta, frozen=True, forbid_unknown_fields=True):
     """A value that never changes; unknown keys in its JSON are errors."""
 
 

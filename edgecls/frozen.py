@@ -9,7 +9,7 @@ import msgspec
 
 if TYPE_CHECKING:
     from typing_extensions import dataclass_transform
-else:  # msgspec freezes subclasses; only type checkers need to be told
+else:
 
     def dataclass_transform(**_: Any) -> Any:
         return lambda kind: kind
@@ -17,15 +17,16 @@ else:  # msgspec freezes subclasses; only type checkers need to be told
 T = TypeVar("T")
 
 
-@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(msgspec.field,))
 class _FrozenMeta(msgspec.StructMeta):
-    """msgspec inherits `frozen` but not `kw_only`, and type checkers see neither: this hands both down."""
+    """msgspec lets subclasses inherit `frozen`, but not `kw_only`."""
 
     def __new__(mcls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **config: Any) -> _FrozenMeta:
         config.setdefault("kw_only", True)
         return super().__new__(mcls, name, bases, namespace, **config)
 
 
+# Type checkers do not see what subclasses inherit, so they are told.
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(msgspec.field,))
 class Frozen(msgspec.Struct, metaclass=_FrozenMeta, frozen=True, forbid_unknown_fields=True):
     """A value that never changes; unknown keys in its JSON are errors."""
 

@@ -1,0 +1,3 @@
+from edgecls.cli.main import main
+
+main()

@@ -1,0 +1,1 @@
+"""The `edgecls` command: options declared once (options.py) and one file per command."""

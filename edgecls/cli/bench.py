@@ -1,0 +1,43 @@
+"""edgecls bench"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edgecls.cli import options
+from edgecls.cli.console import Console, JsonOutput
+from edgecls.types import MeasureSettings
+
+_DEFAULT = MeasureSettings()
+
+
+@click.command(name="bench")
+@options.bundle_argument
+@options.device_option
+@options.threads_option
+@click.option("--batch", type=click.IntRange(1), default=_DEFAULT.batch, show_default=True,
+              help="Which of the bundle's batch sizes.")
+@click.option("--runs", type=click.IntRange(1), default=_DEFAULT.runs, show_default=True, help="Timed runs a repeat.")
+@click.option("--warmup", type=click.IntRange(0), default=_DEFAULT.warmup, show_default=True,
+              help="Untimed runs before each repeat.")
+@click.option("--repeats", type=click.IntRange(2), default=_DEFAULT.repeats, show_default=True,
+              help="Interleaved repeats; how far they differ is the noise band.")
+@options.json_option
+@options.quiet_option
+def command(bundle: Path, device: str | None, threads: int, batch: int, runs: int, warmup: int, repeats: int,
+            json_file: str | None, quiet: bool) -> None:
+    """Measure a bundle's latency on a device, or count executed instructions under emulation.
+
+    A measurement that fails its own conditions says INVALID and why.
+    """
+    from edgecls import pipeline
+    from edgecls.report import build_report, render_markdown
+
+    output = JsonOutput(json_file)
+    settings = MeasureSettings(batch=batch, warmup=warmup, runs=runs, repeats=repeats, threads=threads)
+    with Console(quiet) as console:
+        result = pipeline.bench(bundle, device=device, settings=settings, progress=console.progress)
+    output.say(render_markdown(build_report([(bundle.name, result)])))
+    output.write(result)

@@ -1,0 +1,113 @@
+"""The command group: imports a command only when it is called, and turns every failure into an exit code.
+
+0: done. 1: a mistake in edgecls. 2: what was asked for cannot be done, and the hint says what to do next.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import cast
+
+import click
+
+from edgecls import __version__
+from edgecls.errors import EdgeclsError
+
+COMMANDS = {
+    "export": "Turn a trained model into ONNX with its contract.",
+    "check": "Name the nodes that a target cannot run, before compiling.",
+    "compile": "Compile an ONNX model into a bundle for a target.",
+    "explain": "Show what is in a bundle and why.",
+    "run": "Classify images with a bundle.",
+    "validate": "Measure a bundle's accuracy against labels and ONNX Runtime.",
+    "bench": "Measure a bundle's latency, or count instructions under emulation.",
+    "report": "Put result files together into one report.",
+    "targets": "List the targets, or show one.",
+    "doctor": "Check this machine and say how to repair it.",
+    "demo": "Run the whole road once on a real model and real photographs.",
+}
+_EXIT_INTERRUPTED = 130
+_EXIT_BROKEN_PIPE = 141
+
+
+class LazyGroup(click.Group):
+    """Knows its commands by name and summary, so `edgecls --help` imports none of them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"edgecls.cli.{cmd_name}")
+        return cast(click.Command, module.command)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            ctx.fail(f"no command {args[0]!r}; there are: {', '.join(COMMANDS)}")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="edgecls")
+@click.option("--debug", is_flag=True, help="Show the traceback of an unexpected failure (or set EDGECLS_TRACEBACK=1).")
+def cli(debug: bool) -> None:
+    """Compile trained image classifiers for edge devices and prove what they do there."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Entry point of the `edgecls` program; always ends in SystemExit."""
+    sys.exit(run(list(sys.argv[1:] if argv is None else argv)))
+
+
+def run(argv: list[str]) -> int:
+    """One command line, from its arguments to its exit code."""
+    debug = os.environ.get("EDGECLS_TRACEBACK") == "1" or "--debug" in argv
+    try:
+        status = cli.main(args=[a for a in argv if a != "--debug"], prog_name="edgecls", standalone_mode=False)
+        sys.stdout.flush()
+    except EdgeclsError as error:
+        if debug:
+            traceback.print_exc()
+        _say(f"error: {error.message}\nhint: {error.hint}")
+        return error.exit_code
+    except click.ClickException as error:
+        error.show(sys.stderr)
+        return 2
+    except (KeyboardInterrupt, click.Abort):
+        _say("interrupted")
+        return _EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output has gone; python would complain once more when it flushes stdout at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _EXIT_BROKEN_PIPE
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("edgecls"):
+            _say(f"error: the package '{error.name}' is not installed\nhint: run: edgecls doctor")
+            return 2
+        _say(f"error: unexpected {type(error).__name__}: {error}\n"
+             "hint: this is a mistake in edgecls; report it with the command and the output of EDGECLS_TRACEBACK=1")
+        return 1
+    return status if isinstance(status, int) else 0
+
+
+def _say(text: str) -> None:
+    """Errors may quote bytes from a hostile file: no control characters reach the terminal."""
+    clean = "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+    click.echo(clean, err=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,20 @@
+"""edgecls report"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edgecls.cli import options
+
+
+@click.command(name="report")
+@click.argument("results", type=options.FILE, nargs=-1, required=True, metavar="RESULT.json...")
+@options.output_option("Where to: the suffix .md, .csv or .json decides the form.")
+def command(results: tuple[Path, ...], output: Path) -> None:
+    """Put result files (of --json) together into one report; no measuring."""
+    from edgecls import pipeline
+
+    pipeline.report(results, output)
+    click.echo(f"{output}: {len(results)} result(s)")

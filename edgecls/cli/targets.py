@@ -1,0 +1,40 @@
+"""edgecls targets"""
+
+from __future__ import annotations
+
+import click
+import msgspec
+
+from edgecls.cli.console import table
+
+
+@click.command(name="targets")
+@click.argument("name", required=False, metavar="[NAME|FILE]")
+def command(name: str | None) -> None:
+    """List the targets, or show one with the source of each number."""
+    from edgecls.targets import list_targets, load_target
+
+    if name is None:
+        boards = list_targets()
+        click.echo(table(["target", "cpu", "cores", "memory", "gpu", "description"],
+                         [(t.name, f"{t.cpu.arch} {t.cpu.name}", t.cpu.cores, f"{t.memory_mb} MB",
+                           f"sm_{t.gpu.compute_capability.replace('.', '')}" if t.gpu else "", t.description)
+                          for t in boards]))
+        return
+    target = load_target(name)
+    click.echo(target.description)
+    click.echo(table(["key", "value", "source"], _rows(msgspec.to_builtins(target), "", target.sources)))
+
+
+def _rows(values: dict[str, object], prefix: str, sources: dict[str, str]) -> list[tuple[str, str, str]]:
+    rows: list[tuple[str, str, str]] = []
+    for key, value in values.items():
+        path = prefix + key
+        if path in ("sources", "description") or value is None:
+            continue
+        if isinstance(value, dict):
+            rows += _rows(value, f"{path}.", sources)
+        else:
+            text = " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+            rows.append((path, text, sources.get(path, "")))
+    return rows

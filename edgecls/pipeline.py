@@ -1,0 +1,222 @@
+"""The only module that knows all stages: it puts the rooms together and does nothing else.
+
+    export_model -> check_model -> compile_model -> open_session -> classify / validate / bench -> report
+
+Rooms are imported when a stage needs them, so that `edgecls run` never pays for torch or TVM.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from edgecls.bundle import open_bundle
+from edgecls.contract import OutputContract
+from edgecls.errors import DataError, OutputError
+from edgecls.interfaces import Backend, Progress, Session, silent
+from edgecls.output import check_writable, write_beside
+from edgecls.types import Array, Artifact, ExportedGraph, Gate, MeasureSettings, OptimizedGraph, Target
+
+if TYPE_CHECKING:
+    from edgecls.frontend import ExportOptions
+    from edgecls.results import AccuracyResult, CheckResult, ExplainResult, Measurement, Prediction, RunResult
+
+Note = Callable[[str], None]
+_HOST_RUNTIMES = ("onnxruntime", "null")
+
+
+def quiet(text: str) -> None:
+    """A Note that nobody reads."""
+
+
+def export_model(source: str, output: Path, options: ExportOptions | None = None, *,
+                 progress: Progress = silent, note: Note = quiet) -> ExportedGraph:
+    """Export `source` and save it as ONNX at `output`. Raises EdgeclsError; writes all or nothing."""
+    from edgecls.frontend import ExportOptions, export_source, save_onnx
+
+    check_writable(output)
+    graph = export_source(source, options or ExportOptions(), progress)
+    _tell(graph.notes, note)
+    save_onnx(graph, output)
+    return graph
+
+
+def check_model(model: Path, target: Target, *, backend: str | None = None, batches: Sequence[int] | None = None,
+                progress: Progress = silent, note: Note = quiet) -> CheckResult:
+    """Every node of `model` that cannot run on `target`, with its reason."""
+    from edgecls.results import CheckResult
+
+    chosen = choose_backend(target, backend)
+    graph = _load(model, note)
+    unsupported = chosen.check(_optimize(graph, batches, progress), target)
+    return CheckResult(artifact=graph.hash, model=str(model), target=target.name, backend=chosen.name,
+                       supported=not unsupported, unsupported=tuple(unsupported), notes=graph.notes)
+
+
+def compile_model(model: Path, target: Target, output: Path, *, backend: str | None = None, options: Any = None,
+                  batches: Sequence[int] | None = None, progress: Progress = silent, note: Note = quiet) -> Artifact:
+    """Compile the ONNX file `model` into a bundle at `output`.
+
+    options: the backend's own CompileOptions (its `options_type`), None for the defaults.
+    """
+    check_writable(output)
+    chosen = choose_backend(target, backend)
+    graph = _optimize(_load(model, note), batches, progress)
+    return chosen.compile(graph, target, options or chosen.options_type(), output, progress)
+
+
+@contextmanager
+def open_session(artifact: Artifact, device: str | None = None, threads: int = 1) -> Iterator[Session]:
+    """Run `artifact` on `device` (see edgecls.devices.open_device); host runtimes always run on this machine."""
+    from edgecls.backends.registry import backend_for
+    from edgecls.devices import open_device
+
+    if artifact.manifest.runtime in _HOST_RUNTIMES:
+        device = device or "local"
+    backend = backend_for(artifact)
+    with open_device(device, artifact.manifest.target) as opened, \
+            backend.open_session(artifact, opened, threads) as session:
+        yield session
+
+
+def explain(bundle: Path) -> ExplainResult:
+    """All that a bundle says of itself, after every byte of it was verified."""
+    from edgecls.results import ExplainResult
+
+    artifact = open_bundle(bundle)
+    return ExplainResult(artifact=artifact.hash, manifest=artifact.manifest)
+
+
+def classify(bundle: Path, images: Sequence[Path], *, device: str | None = None, threads: int = 1, top: int = 5,
+             progress: Progress = silent) -> RunResult:
+    """The `top` likeliest classes of each image. All images are decoded before the device is opened."""
+    from edgecls.preprocess import decode_image
+    from edgecls.results import ImageAnswer, RunResult
+
+    artifact = open_bundle(bundle)
+    contract = artifact.manifest.contract
+    image, output = contract.image_input, contract.answer
+    pixels = [decode_image(path, image) for path in images]
+    answers = []
+    with open_session(artifact, device, threads) as session:
+        batch = min(session.batches)
+        for index, (path, one) in enumerate(zip(images, pixels, strict=True)):
+            progress("classify", index, len(images))
+            scores = session.run({image.name: [one] * batch})[output.name][0]
+            answers.append(ImageAnswer(image=str(path), top=_likeliest(scores, output, top), note=one.note))
+        return RunResult(artifact=artifact.hash, device=session.facts(), threads=session.threads,
+                         images=tuple(answers))
+
+
+def validate(bundle: Path, data: Path, *, reference: Path | None = None, device: str | None = None, threads: int = 1,
+             limit: int | None = None, gate: Gate | None = None, progress: Progress = silent,
+             note: Note = quiet) -> AccuracyResult:
+    """Accuracy of a bundle on a data set; with `reference`, an ONNX file, also against ONNX Runtime."""
+    from edgecls.harness import load_dataset, validate_accuracy
+
+    artifact = open_bundle(bundle)
+    dataset = load_dataset(data, artifact.manifest.contract.answer.labels, limit)
+    gate = gate or Gate()
+    if reference is None:
+        with open_session(artifact, device, threads) as session:
+            return validate_accuracy(session, None, dataset, gate, progress)
+    with _open_reference(reference, artifact, note) as oracle, open_session(artifact, device, threads) as session:
+        return validate_accuracy(session, oracle, dataset, gate, progress)
+
+
+def bench(bundle: Path, *, device: str | None = None, settings: MeasureSettings | None = None,
+          progress: Progress = silent) -> Measurement:
+    """Latency of a bundle; under emulation the instructions it executes."""
+    from edgecls.harness import measure_latency
+
+    settings = settings or MeasureSettings()
+    artifact = open_bundle(bundle)
+    with open_session(artifact, device, settings.threads) as session:
+        return measure_latency(session, settings, progress)
+
+
+def report(results: Sequence[Path], output: Path) -> None:
+    """Put result files together at `output`; its suffix (.md, .csv, .json) decides the form. Raises EdgeclsError."""
+    from edgecls.report import build_report, render_csv, render_json, render_markdown
+    from edgecls.results import parse_result
+
+    renderers = {".md": render_markdown, ".csv": render_csv, ".json": render_json}
+    render = renderers.get(output.suffix)
+    if render is None:
+        raise OutputError(f"{output}: no report has the suffix {output.suffix!r}",
+                          f"name the file with one of {', '.join(renderers)}")
+    check_writable(output)
+    named = []
+    for path in results:
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read: {error.strerror}", "check the path") from None
+        named.append((path.stem, parse_result(data, str(path))))
+    write_beside(output, [render(build_report(named)).encode()])
+
+
+def choose_backend(target: Target, name: str | None = None) -> Backend:
+    """The backend called `name`, or the one that suits the target: TVM for every CPU."""
+    from edgecls.backends.registry import get_backend
+
+    return get_backend(name or "tvm")
+
+
+def _load(model: Path, note: Note) -> ExportedGraph:
+    from edgecls.frontend import ExportOptions, load_onnx
+
+    graph = load_onnx(model, ExportOptions())
+    _tell(graph.notes, note)
+    return graph
+
+
+def _optimize(graph: ExportedGraph, batches: Sequence[int] | None, progress: Progress) -> OptimizedGraph:
+    from edgecls.passes import optimize_graph
+
+    return optimize_graph(graph, batches, progress=progress)
+
+
+def _likeliest(scores: Array, output: OutputContract, top: int) -> tuple[Prediction, ...]:
+    """Classes by descending score; equal scores by index. A score that is not finite is null and comes last."""
+    from edgecls.preprocess import probabilities
+    from edgecls.results import Prediction
+
+    values = np.asarray(probabilities(scores, output), dtype=np.float64)
+    order = np.argsort(np.where(np.isfinite(values), -values, np.inf), kind="stable")[:top]
+    return tuple(Prediction(index=int(i), label=output.labels[i] if output.labels else str(i),
+                            score=float(values[i]) if np.isfinite(values[i]) else None) for i in order)
+
+
+@contextmanager
+def _open_reference(model: Path, artifact: Artifact, note: Note) -> Iterator[Session]:
+    """ONNX Runtime on the unoptimised network, with the bundle's own contract."""
+    from edgecls.backends.registry import get_backend
+    from edgecls.frontend import ExportOptions, load_onnx
+    from edgecls.passes import optimize_graph
+    from edgecls.targets import native_target
+
+    manifest = artifact.manifest
+    graph = load_onnx(model, ExportOptions())
+    if graph.hash != manifest.exported:
+        note(f"warning: {model} is not the file that {artifact.path} was compiled from")
+    if graph.contract != manifest.contract:
+        note(f"warning: {model} has another contract than {artifact.path}; the bundle's is used for both")
+        graph = msgspec.structs.replace(graph, contract=manifest.contract)
+    backend = get_backend("reference")
+    with tempfile.TemporaryDirectory(prefix="edgecls-") as folder:
+        bundle = backend.compile(optimize_graph(graph, passes=()), native_target(), backend.options_type(),
+                                 Path(folder) / "reference.ecls")
+        with open_session(bundle) as session:
+            yield session
+
+
+def _tell(texts: Sequence[str] | Iterator[str], note: Note) -> None:
+    for text in texts:
+        note(f"note: {text}")

@@ -118,7 +118,6 @@ class PassRecord(Frozen):
     nodes_before: int
     nodes_after: int
     max_difference: float
-    seconds: float
 
 
 class ExportedGraph(Frozen):

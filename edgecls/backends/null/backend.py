@@ -1,0 +1,73 @@
+"""A backend whose every answer is zero."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import helper
+
+from edgecls.backends.host_bundle import Specs, host_manifest
+from edgecls.backends.host_session import HostSession
+from edgecls.bundle import write_bundle
+from edgecls.frozen import Frozen
+from edgecls.interfaces import Device, Progress, silent
+from edgecls.runtime.feed import at_batch
+from edgecls.types import Array, Artifact, OptimizedGraph, Target, TensorSpec, Unsupported
+
+
+class NullOptions(Frozen):
+    """None."""
+
+
+class NullBackend:
+    """See edgecls.interfaces.Backend. Its bundle holds the manifest alone."""
+
+    name = "null"
+    options_type = NullOptions
+
+    def check(self, graph: OptimizedGraph, target: Target) -> list[Unsupported]:
+        """It can do nothing with any node."""
+        return []
+
+    def compile(self, graph: OptimizedGraph, target: Target, options: NullOptions, output: Path,
+                progress: Progress = silent) -> Artifact:
+        """Raises OutputError."""
+        specs = _specs(onnx.load_from_string(graph.onnx[graph.batches[0]]).graph)
+        return write_bundle(output, host_manifest(graph, target, options, backend=self.name, runtime="null",
+                                                  toolchain={}, specs=specs), {})
+
+    def open_session(self, artifact: Artifact, device: Device, threads: int = 1) -> HostSession:
+        """Runs here, whatever the device."""
+        return NullSession(artifact, device, threads)
+
+
+class NullSession(HostSession):
+    """Answers zeros of the right shapes."""
+
+    def __init__(self, artifact: Artifact, device: Device, threads: int) -> None:
+        manifest = artifact.manifest
+        smallest = manifest.batches[0]
+        plans = {b: (_scale(manifest.inputs, b, smallest), _scale(manifest.outputs, b, smallest))
+                 for b in manifest.batches}
+        super().__init__(plans, manifest.contract, artifact.hash, threads, device.facts)
+        self._zeros = {b: {s.name: np.zeros(s.shape, s.dtype) for s in plans[b][1]} for b in plans}
+
+    def _invoke(self, batch: int, feed: dict[str, Array]) -> dict[str, Array]:
+        return {name: zeros.copy() for name, zeros in self._zeros[batch].items()}
+
+
+def _scale(specs: tuple[TensorSpec, ...], batch: int, smallest: int) -> tuple[TensorSpec, ...]:
+    return tuple(at_batch(spec, batch, smallest) for spec in specs)
+
+
+def _specs(graph: onnx.GraphProto) -> Specs:
+    constants = {t.name for t in graph.initializer}
+
+    def describe(values: list[onnx.ValueInfoProto]) -> tuple[TensorSpec, ...]:
+        return tuple(TensorSpec(
+            name=v.name, dtype=str(np.dtype(helper.tensor_dtype_to_np_dtype(v.type.tensor_type.elem_type))),
+            shape=tuple(d.dim_value for d in v.type.tensor_type.shape.dim)) for v in values)
+
+    return describe([v for v in graph.input if v.name not in constants]), describe(list(graph.output))

@@ -58,13 +58,13 @@ def _export_verified(model: Any, example: tuple[Any, ...], source: str, notes: l
     """An open batch is tried first; networks that bake the batch in get a fixed one, and a note."""
     if not hasattr(model, "graph_signature"):  # an ExportedProgram has decided on its batch already
         try:
-            return _attempt(model, example, source, progress, open_batch=True)
+            return _attempt(model, example, source, notes, progress, open_batch=True)
         except ModelError as error:
             notes.append(f"the batch is fixed at 1: the network cannot be exported with an open one ({error.message})")
-    return _attempt(model, example, source, progress, open_batch=False)
+    return _attempt(model, example, source, notes, progress, open_batch=False)
 
 
-def _attempt(model: Any, example: tuple[Any, ...], source: str, progress: Progress, *,
+def _attempt(model: Any, example: tuple[Any, ...], source: str, notes: list[str], progress: Progress, *,
              open_batch: bool) -> tuple[onnx.ModelProto, float]:
     torch = require("torch", "export")
     is_program = hasattr(model, "graph_signature")
@@ -82,10 +82,12 @@ def _attempt(model: Any, example: tuple[Any, ...], source: str, progress: Progre
     except Exception as error:  # the exporter raises whatever the network's code makes it trip over
         raise ModelError(f"{source}: torch cannot export it to ONNX: {first_line(error)}",
                          "export it yourself and give the .onnx file, or change the operation that is named") from None
-    clean(proto, source)
+    found = clean(proto, source)
     progress("checking against torch", 1, 2)
     batches = (1, 3) if open_batch else (len(sized[0]),)
-    return proto, max(_difference(proto, runner, sized, batch, source) for batch in batches)
+    difference = max(_difference(proto, runner, sized, batch, source) for batch in batches)
+    notes.extend(found)
+    return proto, difference
 
 
 def _difference(proto: onnx.ModelProto, model: Any, example: tuple[Any, ...], batch: int, source: str) -> float:

@@ -1,0 +1,123 @@
+"""The networks of the numerical tests and the compile-time table, as ONNX files with contracts.
+
+    python -m benchmarks.models --output FOLDER [NAME...]        (needs edgecls[zoo])
+
+Weights are random from a fixed seed: these files prove numerics and measure speed, they classify nothing. Nothing is
+left at its trivial value: norms get random scale and shift, and BatchNorm's running statistics are those of random
+images, which also keeps the activations of deep networks in a sane range.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from edgecls.frontend import export_onnx, save_onnx
+from edgecls.frontend.presets import PRESETS
+from edgecls.types import ExportedGraph
+
+SEED = 20
+
+
+def lenet5() -> Any:
+    """LeCun et al., 1998, in its usual modern form: 32x32 grey, ReLU, max pooling, 10 classes."""
+    from torch import nn
+    return nn.Sequential(
+        nn.Conv2d(1, 6, 5), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Flatten(), nn.Linear(400, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU(), nn.Linear(84, 10))
+
+
+def _torchvision(name: str) -> Callable[[], Any]:
+    def build() -> Any:
+        import torchvision
+        return torchvision.models.get_model(name, weights=None)
+    return build
+
+
+def _timm(name: str) -> Callable[[], Any]:
+    def build() -> Any:
+        import timm
+        return timm.create_model(name, pretrained=False)
+    return build
+
+
+MODELS: dict[str, tuple[Callable[[], Any], str]] = {
+    "lenet5": (lenet5, "grayscale-28"),
+    "alexnet": (_torchvision("alexnet"), "imagenet"),
+    "vgg16": (_torchvision("vgg16"), "imagenet"),
+    "resnet18": (_torchvision("resnet18"), "imagenet"),
+    "resnet50": (_torchvision("resnet50"), "imagenet-v2"),
+    "mobilenet_v2": (_torchvision("mobilenet_v2"), "imagenet-v2"),
+    "mobilenet_v3_small": (_torchvision("mobilenet_v3_small"), "imagenet"),
+    "shufflenet_v2_x1_0": (_torchvision("shufflenet_v2_x1_0"), "imagenet"),
+    "efficientnet_b0": (_torchvision("efficientnet_b0"), "efficientnet"),
+    "vit_tiny": (_timm("vit_tiny_patch16_224"), "vit"),
+    "swin_tiny": (_timm("swin_tiny_patch4_window7_224"), "swin"),
+    "convit_tiny": (_timm("convit_tiny"), "efficientnet"),
+    "coatnet_0": (_timm("coatnet_0_rw_224"), "inception"),
+}
+
+
+def export_model(name: str) -> ExportedGraph:
+    """One of MODELS, the same bytes each time."""
+    import torch
+    build, preset = MODELS[name]
+    size, channels = (32, 1) if name == "lenet5" else (224, 3)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        model = build().eval()
+        _make_weights_non_trivial(model)
+        _calibrate_batch_norm(model, torch.randn(8, channels, size, size))
+    return export_onnx(model, (torch.zeros(1, channels, size, size),), source=f"{name} (random weights, seed {SEED})",
+                       preprocessing=PRESETS[preset], notes=(f"random weights (seed {SEED})",))
+
+
+def _make_weights_non_trivial(model: Any) -> None:
+    import torch
+    with torch.no_grad():
+        for module in model.modules():
+            if "Norm" in type(module).__name__ and getattr(module, "weight", None) is not None:
+                module.weight.uniform_(0.6, 1.4)
+                module.bias.normal_(0, 0.2)
+            elif getattr(module, "bias", None) is not None and isinstance(module.bias, torch.nn.Parameter):
+                module.bias.normal_(0, 0.05)
+
+
+def _calibrate_batch_norm(model: Any, images: Any) -> None:
+    """Running statistics of `images`; everything else (dropout, stochastic depth) stays in eval mode."""
+    import torch
+    norms = [m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    momenta = [m.momentum for m in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = 1.0
+        norm.train()
+    with torch.no_grad():
+        model(images)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+        norm.eval()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(MODELS)}; all when none is given")
+    arguments = parser.parse_args()
+    unknown = set(arguments.names) - set(MODELS)
+    if unknown:
+        parser.error(f"unknown: {', '.join(sorted(unknown))}")
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    for name in arguments.names or MODELS:
+        graph = export_model(name)
+        path = arguments.output / f"{name}.onnx"
+        save_onnx(graph, path)
+        print(f"{path}: {len(graph.onnx) / 1e6:.1f} MB, difference to torch {graph.max_difference:.2g}; "
+              f"{'; '.join(graph.notes)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -121,7 +121,9 @@ def validate(bundle: Path, data: Path, *, reference: Path | None = None, device:
     from edgecls.harness import load_dataset, validate_accuracy
 
     artifact = open_bundle(bundle)
-    dataset = load_dataset(data, artifact.manifest.contract.answer.labels, limit)
+    contract = artifact.manifest.contract
+    dataset = load_dataset(data, contract.answer.labels, limit, task=contract.task)
+    _tell(dataset.notes, note)
     gate = gate or Gate()
     if reference is None:
         with open_session(artifact, device, threads) as session:

@@ -28,7 +28,7 @@ _DEFAULT = MeasureSettings()
 @options.quiet_option
 def command(bundle: Path, device: str | None, threads: int, batch: int, runs: int, warmup: int, repeats: int,
             json_file: str | None, quiet: bool) -> None:
-    """Measure a bundle's latency on a device, or count executed instructions under emulation.
+    """Measure a bundle's latency, or count instructions under emulation.
 
     A measurement that fails its own conditions says INVALID and why.
     """

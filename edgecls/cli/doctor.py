@@ -116,7 +116,8 @@ def _extras() -> Iterator[Finding]:
     for extra, packages in EXTRAS.items():
         lacking = [p for p in packages if _version(p) is None]
         if lacking:
-            yield Finding(f"edgecls[{extra}]", "missing", f"lacks {', '.join(lacking)}", f"pip install 'edgecls[{extra}]'")
+            yield Finding(f"edgecls[{extra}]", "missing", f"lacks {', '.join(lacking)}",
+                          f"pip install 'edgecls[{extra}]'")
         else:
             yield Finding(f"edgecls[{extra}]", "ok", ", ".join(f"{p} {_version(p)}" for p in packages))
 

@@ -15,7 +15,7 @@ from edgecls.cli.console import Console, megabytes
 @options.output_option("The ONNX file to write.")
 @click.option("--weights", metavar="FILE|pretrained", help="A plain state_dict, or what the model zoo publishes. "
                                                            "Default: random weights.")
-@click.option("--input-size", metavar="N|HxW", help="Pixels the network takes. Default: what the model was trained for.")
+@click.option("--input-size", metavar="N|HxW", help="Pixels the network takes. Default: its own.")
 @click.option("--preprocess", metavar="NAME|FILE", help="A preset (imagenet, inception...) or a JSON file.")
 @click.option("--labels", metavar="NAME|FILE", help="imagenet, or a text file with a line for each class.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="For random weights.")

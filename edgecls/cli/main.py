@@ -74,15 +74,23 @@ def run(argv: list[str]) -> int:
     """One command line, from its arguments to its exit code."""
     debug = os.environ.get("EDGECLS_TRACEBACK") == "1" or "--debug" in argv
     try:
-        status = cli.main(args=[a for a in argv if a != "--debug"], prog_name="edgecls", standalone_mode=False)
+        # Not cli.main(): it turns interrupts and broken pipes into exit codes of its own.
+        with cli.make_context("edgecls", [a for a in argv if a != "--debug"]) as context:
+            cli.invoke(context)
         sys.stdout.flush()
+    except click.exceptions.Exit as end:
+        return end.exit_code
     except EdgeclsError as error:
         if debug:
             traceback.print_exc()
         _say(f"error: {error.message}\nhint: {error.hint}")
         return error.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return 2
     except click.ClickException as error:
-        error.show(sys.stderr)
+        path = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "edgecls"
+        _say(f"error: {error.format_message()}\nhint: run: {path} --help")
         return 2
     except (KeyboardInterrupt, click.Abort):
         _say("interrupted")
@@ -100,7 +108,7 @@ def run(argv: list[str]) -> int:
         _say(f"error: unexpected {type(error).__name__}: {error}\n"
              "hint: this is a mistake in edgecls; report it with the command and the output of EDGECLS_TRACEBACK=1")
         return 1
-    return status if isinstance(status, int) else 0
+    return 0
 
 
 def _say(text: str) -> None:

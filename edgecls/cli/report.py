@@ -13,7 +13,7 @@ from edgecls.cli import options
 @click.argument("results", type=options.FILE, nargs=-1, required=True, metavar="RESULT.json...")
 @options.output_option("Where to: the suffix .md, .csv or .json decides the form.")
 def command(results: tuple[Path, ...], output: Path) -> None:
-    """Put result files (of --json) together into one report; no measuring."""
+    """Put result files together into one report; nothing is measured again."""
     from edgecls import pipeline
 
     pipeline.report(results, output)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import click
 import msgspec
 
@@ -12,10 +14,13 @@ from edgecls.cli.console import table
 @click.argument("name", required=False, metavar="[NAME|FILE]")
 def command(name: str | None) -> None:
     """List the targets, or show one with the source of each number."""
-    from edgecls.targets import list_targets, load_target
+    from edgecls.errors import TargetError
+    from edgecls.targets import list_targets, load_target, native_target
 
     if name is None:
         boards = list_targets()
+        with contextlib.suppress(TargetError):  # a machine edgecls has no words for can still compile for others
+            boards.append(native_target())
         click.echo(table(["target", "cpu", "cores", "memory", "gpu", "description"],
                          [(t.name, f"{t.cpu.arch} {t.cpu.name}", t.cpu.cores, f"{t.memory_mb} MB",
                            f"sm_{t.gpu.compute_capability.replace('.', '')}" if t.gpu else "", t.description)
@@ -36,5 +41,12 @@ def _rows(values: dict[str, object], prefix: str, sources: dict[str, str]) -> li
             rows += _rows(value, f"{path}.", sources)
         else:
             text = " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-            rows.append((path, text, sources.get(path, "")))
+            rows.append((path, text, _source(path, sources)))
     return rows
+
+
+def _source(path: str, sources: dict[str, str]) -> str:
+    """The document that `path`, or the table it stands in, comes from."""
+    while path and path not in sources:
+        path = path.rpartition(".")[0]
+    return sources.get(path, "")

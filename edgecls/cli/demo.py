@@ -1,0 +1,154 @@
+"""edgecls demo: the whole road, as the very commands that it prints.
+
+A step whose output is still the one it wrote, from the same inputs and the same edgecls, is not repeated.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import shlex
+from collections.abc import Sequence
+from importlib import resources
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edgecls.cli import options
+from edgecls.errors import DataError, InternalError, MissingExtraError, OutputError
+from edgecls.frozen import content_hash, encode_json, sha256
+from edgecls.output import write_beside
+
+if TYPE_CHECKING:
+    from edgecls.results import AccuracyResult, Measurement
+
+_STEPS = "demo-steps.json"
+_PHOTOGRAPH = re.compile(r"imagenet_\d+_(\d+)\.jpg")
+
+
+@click.command(name="demo")
+@click.option("--target", "-t", default="raspberry-pi-4", show_default=True, metavar="NAME|FILE", help="The board.")
+@click.option("--out", type=options.FILE, default=Path("edgecls-demo"), show_default=True,
+              help="The folder for everything that is made.")
+@options.limit_option
+@options.quiet_option
+def command(target: str, out: Path, limit: int | None, quiet: bool) -> None:
+    """Run the whole road once on a real model and real photographs.
+
+    EfficientNet-Lite0 with its ImageNet weights is exported, compiled for the target, run there (in emulation where
+    the instruction set differs) on 20 labelled photographs, compared with ONNX Runtime, and reported on. Needs the
+    extra `demo`. Repeating it only does what has changed.
+    """
+    from edgecls.results import AccuracyResult, InstructionResult, LatencyResult, parse_result
+    from edgecls.targets import load_target
+
+    name = load_target(target).name
+    photographs = _photographs()
+    _make_folder(out)
+    model, data, bundle = out / "efficientnet-lite0.onnx", out / "photographs.csv", out / f"{name}.ecls"
+    accuracy, speed, report = (out / f"{name}-{rest}" for rest in ("accuracy.json", "bench.json", "report.md"))
+    some = ["--limit", str(limit)] if limit else []
+    write_beside(data, [photographs])
+    steps = _Steps(out, ["--quiet"] if quiet else [])
+    steps.run(["export", "efficientnet-lite0", "-o", str(model)], model, [])
+    steps.run(["compile", str(model), "--target", target, "-o", str(bundle)], bundle, [model], load_target(target))
+    steps.run(["validate", str(bundle), "--data", str(data), "--reference", str(model), *some,
+               "--json", str(accuracy)], accuracy, [bundle, model, data])
+    steps.run(["bench", str(bundle), "--json", str(speed)], speed, [bundle])
+    steps.run(["report", str(accuracy), str(speed), "-o", str(report)], report, [accuracy, speed], quiet_flag=False)
+
+    found = parse_result(accuracy.read_bytes(), str(accuracy))
+    measured = parse_result(speed.read_bytes(), str(speed))
+    if not isinstance(found, AccuracyResult) or not isinstance(measured, LatencyResult | InstructionResult):
+        raise InternalError("a step of the demo wrote another kind of result", f"delete {out} and try again")
+    click.echo(_summary(name, found, measured))
+    click.echo("files: " + " ".join(str(p) for p in (model, bundle, accuracy, speed, report)))
+
+
+class _Steps:
+    """Runs commands, and remembers for each output what it was made from and its hash."""
+
+    def __init__(self, folder: Path, flags: Sequence[str]) -> None:
+        self._file = folder / _STEPS
+        self._flags = list(flags)
+        self._code = _code_hash()
+        try:
+            known = json.loads(self._file.read_bytes())
+        except (OSError, ValueError):
+            known = {}
+        self._known: dict[str, object] = known if isinstance(known, dict) else {}
+
+    def run(self, argv: list[str], output: Path, inputs: Sequence[Path], *more: object,
+            quiet_flag: bool = True) -> None:
+        """`edgecls ARGV`, unless `output` is there and was made by it from the same `inputs`."""
+        from edgecls.cli.main import cli
+
+        recipe = content_hash([self._code, argv, [sha256(p.read_bytes()) for p in inputs], more])
+        line = f"$ edgecls {shlex.join(argv)}"
+        if output.is_file() and self._known.get(output.name) == [recipe, sha256(output.read_bytes())]:
+            click.echo(f"{line}\n  already done")
+            return
+        click.echo(line)
+        with cli.make_context("edgecls", [*argv, *(self._flags if quiet_flag else [])]) as context:
+            cli.invoke(context)
+        self._known[output.name] = [recipe, sha256(output.read_bytes())]
+        write_beside(self._file, [encode_json(self._known, indent=True)])
+
+
+def _photographs() -> bytes:
+    """A CSV of foolbox's labelled ImageNet photographs. Raises MissingExtraError, DataError."""
+    spec = find_spec("foolbox")  # importing it would load a deep learning framework
+    if spec is None or not spec.submodule_search_locations:
+        raise MissingExtraError.for_package("foolbox", "demo")
+    folder = Path(next(iter(spec.submodule_search_locations))) / "data"
+    named = [(path, match[1]) for path in sorted(folder.glob("imagenet_*.jpg"))
+             if (match := _PHOTOGRAPH.fullmatch(path.name))]
+    if not named:
+        raise DataError(f"{folder}: holds no labelled photographs", "run: pip install foolbox==3.3.4")
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([("path", "label"), *named])
+    return text.getvalue().encode()
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be made: {error.strerror}", "choose another folder with --out") from None
+
+
+def _code_hash() -> str:
+    """Changes whenever edgecls itself does."""
+    hashes = []
+    folders = [resources.files("edgecls")]
+    while folders:
+        for entry in sorted(folders.pop().iterdir(), key=lambda e: e.name):
+            if entry.is_dir():
+                folders.append(entry)
+            elif not entry.name.endswith(".pyc"):
+                hashes.append([entry.name, sha256(entry.read_bytes())])
+    return content_hash(hashes)
+
+
+def _summary(name: str, accuracy: AccuracyResult, speed: Measurement) -> str:
+    from edgecls.results import InstructionResult
+
+    lines = [f"\nefficientnet-lite0 on {name}:"]
+    metrics = accuracy.metrics.single_label
+    if metrics is not None and accuracy.agreement is not None:
+        lines += [f"  top-1                     {metrics.top1_correct} of {metrics.images}",
+                  f"  top-5                     {metrics.top5_correct} of {metrics.images}",
+                  f"  same top-1 as onnxruntime {round(accuracy.agreement * metrics.images)} of {metrics.images}"]
+    if accuracy.relative_logit_difference is not None:
+        lines.append(f"  largest logit difference  {accuracy.relative_logit_difference:.2g} of the logit range")
+    if isinstance(speed, InstructionResult):
+        lines.append(f"  instructions per image    {speed.instructions_per_inference / 1e6:.1f} million, counted in "
+                     "emulation: this is not a time")
+    else:
+        lines.append(f"  median latency            {speed.p50_ms:.2f} ms" + ("" if speed.valid else
+                                                                            " (INVALID: the report says why)"))
+    return "\n".join(lines)

@@ -30,7 +30,7 @@ class CompileCommand(click.Command):
 
 
 def _peek(args: list[str], flag: str) -> str | None:
-    for this, after in zip(args, [*args[1:], None], strict=True):
+    for this, after in zip(args, [*args, None][1:], strict=True):
         if this == "--":
             return None
         if this == flag:

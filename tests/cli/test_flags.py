@@ -46,7 +46,9 @@ def test_flags_make_the_options(arguments, expected):
     assert (result.exit_code, seen) == (0, [expected])
 
 
-@pytest.mark.parametrize("arguments", [["--unroll", "17"], ["--schedule", "magic"], ["--hidden", "1"], ["--budget", "x"]])
+@pytest.mark.parametrize("arguments", [
+    ["--unroll", "17"], ["--schedule", "magic"], ["--hidden", "1"], ["--budget", "x"],
+])
 def test_bounds_and_choices_are_the_types(arguments):
     assert CliRunner().invoke(command, arguments, obj=[]).exit_code == 2
 

@@ -1,0 +1,281 @@
+"""Whatever a user gets wrong: one clear message with a next step, exit code 2, and nothing written."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from conftest import tiny_network
+from PIL import Image
+
+from edgecls.cli.main import run
+
+
+@pytest.fixture
+def refused(cli, tmp_path):
+    """Call the command line; it must refuse, say `pattern`, and leave `tmp_path` as it was."""
+    def call(*arguments: object, said: str) -> None:
+        before = snapshot(tmp_path)
+        outcome = cli(*arguments)
+        assert outcome.status == 2, outcome
+        lines = outcome.err.splitlines()
+        assert [line.split(":")[0] for line in lines[-2:]] == ["error", "hint"], outcome.err
+        assert said in lines[-2], outcome.err
+        assert len(lines[-1]) > len("hint: ")
+        assert "Traceback" not in outcome.err
+        assert outcome.out == ""
+        assert snapshot(tmp_path) == before
+    return call
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    return {str(p): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+@pytest.fixture(scope="session")
+def bundle(road):
+    path = road.folder / "native.ecls"
+    assert run(["compile", str(road.model), "-t", "native", "--backend", "reference", "-o", str(path), "-q"]) == 0
+    return path
+
+
+@pytest.fixture(scope="session")
+def board_bundle(road):
+    path = road.folder / "board.ecls"
+    assert run(["compile", str(road.model), "-t", "raspberry-pi-4", "-o", str(path), "-q"]) == 0
+    return path
+
+
+# ---------------------------------------------------------------- networks
+
+
+def text_file(path: Path) -> None:
+    path.write_text("I am not a network\n")
+
+
+def truncated(path: Path) -> None:
+    path.write_bytes(tiny_network().SerializeToString()[:-100])
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def unknown_operator(path: Path) -> None:
+    path.write_bytes(tiny_network(op="Frobnicate").SerializeToString())
+
+
+def dynamic_height(path: Path) -> None:
+    onnx.save(tiny_network(height="h"), path)
+
+
+def dynamic_width(path: Path) -> None:
+    onnx.save(tiny_network(width="w"), path)
+
+
+def float64_weights(path: Path) -> None:
+    model = tiny_network()
+    for tensor in model.graph.initializer:
+        tensor.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor).astype(np.float64), tensor.name))
+    onnx.save(model, path)
+
+
+def missing_external_data(path: Path) -> None:
+    onnx.save(tiny_network(), path, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    (path.parent / "weights.bin").unlink()
+
+
+def external_data_outside(path: Path) -> None:
+    model = tiny_network()
+    tensor = model.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="../../../../etc/passwd")
+    path.write_bytes(model.SerializeToString())
+
+
+NETWORKS = [
+    (text_file, "bad.onnx"), (truncated, "bad.onnx"), (empty, "bad.onnx"), (unknown_operator, "'Frobnicate'"),
+    (dynamic_height, "dynamic"), (dynamic_width, "dynamic"), (float64_weights, "float64"),
+    (missing_external_data, "weights.bin"), (external_data_outside, "etc/passwd"),
+]
+
+
+@pytest.mark.parametrize(("make", "said"), NETWORKS, ids=[n[0].__name__ for n in NETWORKS])
+@pytest.mark.parametrize("command", ["check", "compile", "export"])
+def test_networks(refused, tmp_path, command, make, said):
+    make(tmp_path / "bad.onnx")
+    rest = {"check": ["-t", "native"], "compile": ["-t", "native", "-o", tmp_path / "out.ecls"],
+            "export": ["-o", tmp_path / "out.onnx"]}[command]
+    refused(command, tmp_path / "bad.onnx", *rest, said=said)
+
+
+def test_a_network_that_is_not_there(refused, tmp_path):
+    refused("compile", tmp_path / "no.onnx", "-t", "native", "-o", tmp_path / "out.ecls", said="no.onnx")
+
+
+# ---------------------------------------------------------------- targets, backends, outputs
+
+
+def test_unknown_names(refused, road, tmp_path):
+    out = tmp_path / "out.ecls"
+    refused("compile", road.model, "-t", "raspberry-pi-44", "-o", out, said="raspberry-pi-44")
+    refused("compile", road.model, "-t", "native", "--backend", "magic", "-o", out, said="no backend 'magic'")
+    refused("check", road.model, "-t", tmp_path / "no.toml", said="no.toml")
+    refused("export", "nosuch:thing", "-o", tmp_path / "out.onnx", said="nosuch")
+    refused("targets", "raspberry-pi-44", said="raspberry-pi-44")
+
+
+def test_output_folders_are_checked_before_long_work(refused, road, bundle, tmp_path, monkeypatch):
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("work began")
+    for stage in ("edgecls.frontend.load_onnx", "edgecls.frontend.export_source", "edgecls.pipeline.open_bundle"):
+        monkeypatch.setattr(stage, never)
+    nowhere = tmp_path / "nowhere" / "out"
+    for command in (["compile", road.model, "-t", "native", "-o", nowhere], ["export", road.raw, "-o", nowhere],
+                    ["run", bundle, road.images[0], "--json", nowhere], ["bench", bundle, "--json", nowhere],
+                    ["validate", bundle, "--data", road.data, "--json", nowhere],
+                    ["check", road.model, "-t", "native", "--json", nowhere], ["explain", bundle, "--json", nowhere]):
+        refused(*command, said="does not exist")
+    refused("compile", road.model, "-t", "native", "-o", tmp_path, said="is a folder")
+
+
+def in_child(arguments: list[object], prepare) -> tuple[int, str]:
+    """Exit code and stderr of the command line in a forked child that `prepare` has weakened."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reader)
+        os.dup2(writer, 2)
+        sys.stderr = os.fdopen(2, "w", closefd=False)
+        status = 99
+        try:
+            prepare()
+            status = run([str(a) for a in arguments])
+            sys.stderr.flush()
+        finally:
+            os._exit(status)
+    os.close(writer)
+    with os.fdopen(reader) as pipe:
+        said = pipe.read()
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), said
+
+
+def test_a_folder_without_write_permission(road, tmp_path):
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o555)
+
+    def become_nobody() -> None:
+        if os.getuid() == 0:  # root ignores permissions
+            for folder in [road.folder, *road.folder.parents][:3]:
+                folder.chmod(0o755)
+            for folder in [tmp_path, *tmp_path.parents][:3]:
+                folder.chmod(0o755)
+            os.setgid(65534)
+            os.setuid(65534)
+
+    status, said = in_child(["compile", road.model, "-t", "native", "--backend", "reference", "-q", "-o",
+                             locked / "out.ecls"], become_nobody)
+    assert status == 2
+    assert said.startswith("error: ") and "not writable" in said and "\nhint: " in said
+    assert list(locked.iterdir()) == []
+
+
+def test_a_full_disk(road, tmp_path):
+    import signal
+
+    def no_room() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+
+    status, said = in_child(["compile", road.model, "-t", "native", "--backend", "reference", "-q", "-o",
+                             tmp_path / "out.ecls"], no_room)
+    assert status == 2
+    assert said.startswith(f"error: {tmp_path}/out.ecls: cannot be written") and "\nhint: " in said
+    assert list(tmp_path.iterdir()) == []
+
+
+# ---------------------------------------------------------------- bundles
+
+
+def test_a_flipped_byte_anywhere(refused, road, bundle, tmp_path):
+    data, broken = bundle.read_bytes(), tmp_path / "broken.ecls"
+    for position in np.random.default_rng(5).integers(0, len(data), 25):
+        broken.write_bytes(data[:position] + bytes([data[position] ^ 0x10]) + data[position + 1:])
+        refused("run", broken, road.images[0], said="broken.ecls")
+
+
+@pytest.mark.parametrize("command", ["explain", "run", "validate", "bench"])
+def test_what_is_no_bundle(refused, road, bundle, tmp_path, command):
+    rest = {"run": [road.images[0]], "validate": ["--data", road.data]}.get(command, [])
+    (tmp_path / "half.ecls").write_bytes(bundle.read_bytes()[:1000])
+    for path in (tmp_path / "no.ecls", tmp_path / "half.ecls", road.model, road.folder):
+        refused(command, path, *rest, said=str(path))
+
+
+def test_a_bundle_for_another_isa(refused, road, board_bundle):
+    refused("run", board_bundle, road.images[0], "--on", "local", said="aarch64")
+
+
+# ---------------------------------------------------------------- images and data
+
+
+def test_images(cli, refused, road, bundle, tmp_path):
+    empty, text = tmp_path / "empty.png", tmp_path / "text.jpg"
+    empty.write_bytes(b"")
+    text.write_text("no image")
+    for path, said in ((empty, "0 bytes"), (text, "text.jpg"), (tmp_path / "no.png", "no.png")):
+        refused("run", bundle, road.images[0], path, said=said)
+
+
+@pytest.mark.parametrize(("mode", "name", "said"), [("CMYK", "cmyk.jpg", "CMYK"), ("I;16", "deep.png", "16")])
+def test_images_that_are_converted_or_refused_say_so(cli, bundle, tmp_path, mode, name, said):
+    Image.new(mode, (30, 20)).save(tmp_path / name)
+    outcome = cli("run", bundle, tmp_path / name)
+    assert outcome.status in (0, 2)
+    assert name in outcome.err and said in outcome.err
+
+
+def test_data_sets(refused, bundle, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "wrong.csv").write_text("path,label\nno.png,red\n")
+    for data in ("empty", "no", "wrong.csv"):
+        refused("validate", bundle, "--data", tmp_path / data, said=data)
+
+
+# ---------------------------------------------------------------- devices and tools
+
+
+@pytest.mark.parametrize(("device", "said"), [
+    ("teapot", "teapot"), ("ssh://", "ssh"), ("ssh://-oProxyCommand=x", "ssh"), ("ssh://user@127.0.0.1:1", "127.0.0.1"),
+])
+def test_devices(refused, road, board_bundle, device, said):
+    refused("run", board_bundle, road.images[0], "--on", device, said=said)
+
+
+def test_no_emulator(refused, road, board_bundle, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    refused("run", board_bundle, road.images[0], "--on", "qemu", said="qemu")
+
+
+def test_no_cross_compiler(refused, road, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "ziglang", None)
+    refused("compile", road.model, "-t", "armv7", "-o", tmp_path / "out.ecls", said="compiler")
+
+
+# ---------------------------------------------------------------- results
+
+
+def test_results(refused, tmp_path):
+    (tmp_path / "text.json").write_text("hello")
+    (tmp_path / "other.json").write_text('{"kind": "poem"}')
+    out = tmp_path / "report.md"
+    for name in ("text.json", "other.json", "no.json"):
+        refused("report", tmp_path / name, "-o", out, said=name)
+    refused("report", tmp_path / "text.json", "-o", tmp_path / "report.docx", said=".docx")

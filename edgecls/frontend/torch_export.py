@@ -10,7 +10,7 @@ import onnx
 
 from edgecls.errors import ModelError
 from edgecls.frontend.assemble import assemble
-from edgecls.frontend.onnx_clean import BATCH, OPSET, clean
+from edgecls.frontend.onnx_clean import BATCH, OPSET, clean, dims
 from edgecls.frontend.options import ExportOptions
 from edgecls.frontend.preprocessing import Preprocessing
 from edgecls.frontend.torch_tools import Trained, first_line, quiet, require
@@ -41,9 +41,10 @@ def export_onnx(
     require("onnxscript", "export")
     told = list(notes)
     progress("exporting to ONNX", 0, 2)
-    proto, difference = _export_verified(model, tuple(example_inputs), source, told, progress)
+    options = options or ExportOptions()
+    proto, difference = _export_verified(model, tuple(example_inputs), source, options, told, progress)
     progress("exporting to ONNX", 2, 2)
-    return assemble(proto, options or ExportOptions(), source, preprocessing=preprocessing, labels=labels,
+    return assemble(proto, options, source, preprocessing=preprocessing, labels=labels,
                     notes=told, max_difference=difference)
 
 
@@ -53,19 +54,19 @@ def export_trained(trained: Trained, options: ExportOptions, progress: Progress 
                        labels=trained.labels, source=trained.source, notes=trained.notes, progress=progress)
 
 
-def _export_verified(model: Any, example: tuple[Any, ...], source: str, notes: list[str],
-                     progress: Progress) -> tuple[onnx.ModelProto, float]:
+def _export_verified(model: Any, example: tuple[Any, ...], source: str, options: ExportOptions,
+                     notes: list[str], progress: Progress) -> tuple[onnx.ModelProto, float]:
     """An open batch is tried first; networks that bake the batch in get a fixed one, and a note."""
     if not hasattr(model, "graph_signature"):  # an ExportedProgram has decided on its batch already
         try:
-            return _attempt(model, example, source, notes, progress, open_batch=True)
+            return _attempt(model, example, source, options, notes, progress, open_batch=True)
         except ModelError as error:
             notes.append(f"the batch is fixed at 1: the network cannot be exported with an open one ({error.message})")
-    return _attempt(model, example, source, notes, progress, open_batch=False)
+    return _attempt(model, example, source, options, notes, progress, open_batch=False)
 
 
-def _attempt(model: Any, example: tuple[Any, ...], source: str, notes: list[str], progress: Progress, *,
-             open_batch: bool) -> tuple[onnx.ModelProto, float]:
+def _attempt(model: Any, example: tuple[Any, ...], source: str, options: ExportOptions, notes: list[str],
+             progress: Progress, *, open_batch: bool) -> tuple[onnx.ModelProto, float]:
     torch = require("torch", "export")
     is_program = hasattr(model, "graph_signature")
     runner = model.module() if is_program else model
@@ -82,7 +83,7 @@ def _attempt(model: Any, example: tuple[Any, ...], source: str, notes: list[str]
     except Exception as error:  # the exporter raises whatever the network's code makes it trip over
         raise ModelError(f"{source}: torch cannot export it to ONNX: {first_line(error)}",
                          "export it yourself and give the .onnx file, or change the operation that is named") from None
-    found = clean(proto, source)
+    found = clean(proto, source, options.input_size)
     progress("checking against torch", 1, 2)
     batches = (1, 3) if open_batch else (len(sized[0]),)
     difference = max(_difference(proto, runner, sized, batch, source) for batch in batches)
@@ -96,8 +97,8 @@ def _difference(proto: onnx.ModelProto, model: Any, example: tuple[Any, ...], ba
     torch = require("torch", "export")
     rng = np.random.default_rng(0)
     inputs = []
-    for x in example:
-        shape = (batch, *x.shape[1:])
+    for x, value in zip(example, proto.graph.input, strict=True):
+        shape = (batch, *(int(d or 1) for d in dims(value)[1:]))
         random = rng.standard_normal(shape, np.float32) if x.is_floating_point() else np.zeros(shape)
         inputs.append(torch.from_numpy(random).to(x.dtype))
     expected = _run(model, tuple(inputs), source)

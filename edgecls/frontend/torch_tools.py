@@ -74,6 +74,11 @@ def random_weights_note(seed: int) -> str:
     return f"random weights (seed {seed}): fit for measuring speed and numerics, not for classifying"
 
 
+def download_failed(source: str, error: Exception) -> ModelError:
+    return ModelError(f"{source}: the pretrained weights could not be fetched: {first_line(error)}",
+                      "check the name and the network, or give --weights FILE")
+
+
 def load_state(model: Any, path: Path) -> str:
     """Fill `model` from a plain state_dict (.pt, .pth) or .safetensors file, and return a note.
 

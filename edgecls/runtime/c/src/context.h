@@ -1,0 +1,32 @@
+/* context.h: what a thread knows while it runs kernels; the hooks find it through a thread-local pointer. */
+#ifndef EC_CONTEXT_H
+#define EC_CONTEXT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define EC_MAX_LIVE_WORKSPACES 32
+
+/* One thread's workspace: a stack of blocks in its part of the arena. */
+typedef struct ec_workspace {
+  char *base;
+  uint64_t bytes;
+  uint32_t depth; /* live blocks, freed ones below a live one included */
+  struct {
+    uint64_t begin, end; /* offsets from base */
+    bool freed;
+  } blocks[EC_MAX_LIVE_WORKSPACES];
+} ec_workspace;
+
+struct ec_pool;
+
+typedef struct ec_context {
+  struct ec_pool *pool;
+  ec_workspace workspace;
+  bool in_task;    /* a parallel run inside a parallel run is serial */
+  char error[256]; /* what this thread's kernel raised; "" if nothing */
+} ec_context;
+
+extern _Thread_local ec_context *ec_current;
+
+#endif

@@ -50,7 +50,9 @@ class Network:
         """Move the named weights back into the model, where every library sees them as constants."""
         _keep(self.graph.input, [v for v in self.graph.input if v.name not in names])
         for name in [n for n in self.weights if n in names]:
-            self.graph.initializer.append(numpy_helper.from_array(self.weights.pop(name), name))
+            array = self.weights.pop(name)
+            dtype = helper.np_dtype_to_tensor_dtype(array.dtype)
+            self.graph.initializer.add(name=name, data_type=dtype, dims=array.shape, raw_data=array.tobytes())
 
     def detach_large(self) -> None:
         """Move every large initializer out of the model again."""

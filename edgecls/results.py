@@ -8,7 +8,6 @@ A number that does not exist (no reference, output not finite, too few samples) 
 from __future__ import annotations
 
 import inspect
-import math
 from typing import Any, Literal
 
 import msgspec
@@ -19,6 +18,7 @@ from edgecls.frozen import Frozen, decode_json
 from edgecls.types import DeviceFacts, Gate, Manifest, MeasureSettings, Unsupported
 
 RESULT_FORMAT = 1
+_LONGEST_MS = 1e9  # eleven days
 
 
 class _Result(Frozen):
@@ -256,7 +256,8 @@ class NoiseBand(Frozen):
 class LatencyResult(_Result, tag_field="kind", tag="bench"):
     """`edgecls bench` on a real device. Milliseconds per inference of conditions.settings.batch images.
 
-    samples_ms: raw, in the order of time; repeats_ms: the same samples by repeat. Percentiles are nearest-rank: the
+    samples_ms: raw, in the order of time; sample_repeat: which repeat each belongs to; repeats_ms: the same samples by
+    repeat. Percentiles are nearest-rank: the
     smallest sample that at least that share of the samples does not exceed; null when no sample could lie above it.
     reasons: why it is not valid, empty when it is. notes: what could not be checked.
     """
@@ -265,6 +266,7 @@ class LatencyResult(_Result, tag_field="kind", tag="bench"):
     reasons: tuple[str, ...]
     conditions: Conditions
     samples_ms: tuple[float, ...]
+    sample_repeat: tuple[int, ...]
     repeats_ms: tuple[tuple[float, ...], ...]
     min_ms: float
     mean_ms: float
@@ -277,10 +279,15 @@ class LatencyResult(_Result, tag_field="kind", tag="bench"):
     def __post_init__(self) -> None:
         if self.conditions.emulated:
             raise ValueError("a time measured under emulation is not a time")
-        if not self.samples_ms or sorted(self.samples_ms) != sorted(s for r in self.repeats_ms for s in r):
-            raise ValueError("samples_ms must be the samples of repeats_ms")
-        if not all(math.isfinite(s) and s >= 0 for s in self.samples_ms):
-            raise ValueError("samples_ms must be finite and not negative")
+        by_repeat: list[list[float]] = [[] for _ in self.repeats_ms]
+        if not self.samples_ms or not set(self.sample_repeat) <= set(range(len(by_repeat))):
+            raise ValueError("samples_ms and sample_repeat must hold samples of repeats_ms")
+        for sample, repeat in zip(self.samples_ms, self.sample_repeat, strict=True):
+            by_repeat[repeat].append(sample)
+        if self.repeats_ms != tuple(map(tuple, by_repeat)):
+            raise ValueError("repeats_ms must hold the samples of samples_ms in their order")
+        if not all(0 <= s <= _LONGEST_MS for s in self.samples_ms):
+            raise ValueError(f"samples_ms must be from 0 to {_LONGEST_MS:g}")
 
 
 class InstructionResult(_Result, tag_field="kind", tag="bench-instructions"):

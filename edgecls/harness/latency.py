@@ -121,13 +121,11 @@ def _result(session: Session, conditions: Conditions, blocks: Sequence[tuple[int
     kinds = {b.kind for _, b in blocks}
     if len(kinds) > 1:
         raise DeviceError("the device answered with times and with instruction counts", "measure again")
-    repeats = [[v for r, b in blocks if r == repeat for v in b.values]
-               for repeat in range(conditions.settings.repeats)]
     if kinds == {"instructions"}:
         return _instructions(session.artifact_hash, conditions, [v for _, b in blocks for v in b.values])
     if conditions.emulated:
         raise InternalError("an emulated device answered with times", "report this with the command you ran")
-    return _times(session.artifact_hash, conditions, [v for _, b in blocks for v in b.values], repeats)
+    return _times(session.artifact_hash, conditions, [(r, v) for r, b in blocks for v in b.values])
 
 
 def _instructions(artifact: str, conditions: Conditions, counts: Sequence[int]) -> InstructionResult:
@@ -138,9 +136,11 @@ def _instructions(artifact: str, conditions: Conditions, counts: Sequence[int]) 
                              spread=width)
 
 
-def _times(artifact: str, conditions: Conditions, ns: Sequence[int], repeats: Sequence[Sequence[int]]) -> LatencyResult:
+def _times(artifact: str, conditions: Conditions, ns: Sequence[tuple[int, int]]) -> LatencyResult:
+    """ns: (repeat, nanoseconds) in the order of time."""
+    ms = [v / _NS_PER_MS for _, v in ns]
+    repeats = [[v / _NS_PER_MS for r, v in ns if r == repeat] for repeat in range(conditions.settings.repeats)]
     noise = NoiseBand(median=spread([percentile(r, 50) for r in repeats]), minimum=spread([min(r) for r in repeats]))
-    ms = [v / _NS_PER_MS for v in ns]
     reasons, notes = validity.latency_reasons(ms, noise, conditions.settings.threads, conditions.before,
                                               conditions.after, conditions.limits)
     p90, p99 = tail_percentile(ms, 90), tail_percentile(ms, 99)
@@ -149,8 +149,9 @@ def _times(artifact: str, conditions: Conditions, ns: Sequence[int], repeats: Se
             notes.append(f"{name} needs {needed} samples, there are {len(ms)}")
     return LatencyResult(
         artifact=artifact, valid=not reasons, reasons=tuple(reasons), conditions=conditions, samples_ms=tuple(ms),
-        repeats_ms=tuple(tuple(v / _NS_PER_MS for v in r) for r in repeats), min_ms=min(ms), mean_ms=sum(ms) / len(ms),
-        p50_ms=percentile(ms, 50), p90_ms=p90, p99_ms=p99, noise_band=noise, notes=tuple(notes))
+        sample_repeat=tuple(r for r, _ in ns), repeats_ms=tuple(map(tuple, repeats)), min_ms=min(ms),
+        mean_ms=sum(ms) / len(ms), p50_ms=percentile(ms, 50), p90_ms=p90, p99_ms=p99, noise_band=noise,
+        notes=tuple(notes))
 
 
 def _ratio(entry: Compared, baseline: Compared) -> Ratio:

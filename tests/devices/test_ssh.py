@@ -1,0 +1,195 @@
+"""Everything here goes through a real ssh client and a real sshd on loopback."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgecls.devices import SshAddress, SshDevice, open_device
+from edgecls.errors import DeviceError
+from edgecls.interfaces import Device
+from edgecls.targets import host_arch, load_target, native_target
+
+
+def connect(server) -> SshDevice:
+    return SshDevice(SshAddress.parse(server.spec), server.config)
+
+
+def test_push_start_and_clean_up(server, tmp_path, echo_program):
+    payload = tmp_path / "payload"
+    payload.write_bytes(os.urandom(3_000_000))
+    with connect(server) as device:
+        assert isinstance(device, Device)
+        assert device.arch == host_arch()
+        folder = Path(device.push({"echo": echo_program(host_arch()), "data.bin": payload}))
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        assert stat.S_IMODE((folder / "data.bin").stat().st_mode) == 0o700
+        assert hashlib.sha256((folder / "data.bin").read_bytes()).digest() == hashlib.sha256(
+            payload.read_bytes()).digest()
+        process = device.start([str(folder / "echo")])
+        for line in (b"one\n", b"two\n"):
+            process.stdin.write(line)
+            assert process.stdout.read(64) == b"got " + line
+        process.stdin.close()
+        assert process.wait(20) == 3
+        assert process.errors() == "bye\n"
+        process.close()
+        assert device.count_instructions([str(folder / "echo"), "x"]) is None
+    assert server.leftovers() == []
+
+
+@pytest.mark.parametrize("argument", ["$(touch owned)", "a'b\"c", "; exit 7", "*", "-n", "ü \\ !x", "two\nlines"])
+def test_arguments_arrive_as_they_are(server, echo_program, argument):
+    with connect(server) as device:
+        folder = device.push({"echo": echo_program(host_arch())})
+        process = device.start([f"{folder}/echo", argument])
+        said = b""
+        while chunk := process.stdout.read(256):
+            said += chunk
+        assert process.wait(20) == 0
+        process.close()
+    assert said == argument.encode()
+
+
+def test_facts_are_those_of_the_machine(server):
+    with connect(server) as device, open_device("local", native_target()) as here:
+        remote, local = device.facts(), here.facts()
+    assert remote.name == server.spec and not remote.emulated and remote.emulator is None
+    for key in ("machine", "cpu_model", "cores", "kernel", "os", "libc", "governor", "memory_total_mb"):
+        assert getattr(remote, key) == getattr(local, key), key
+    assert remote.cores and remote.memory_free_mb and remote.load is not None
+
+
+def test_lost_connection_is_one_device_error_and_still_cleaned_up(server, echo_program):
+    device = connect(server)
+    folder = device.push({"echo": echo_program(host_arch())})
+    process = device.start([f"{folder}/echo"])
+    process.stdin.write(b"alive\n")
+    assert process.stdout.read(64) == b"got alive\n"
+    server.drop()
+    assert process.stdout.read(64) == b""
+    with pytest.raises(DeviceError, match="connection was lost") as caught:
+        process.wait(20)
+    assert server.spec in caught.value.message and "ssh -p" in caught.value.hint
+    process.close()
+    device.close()  # by a new connection, since the server still listens
+    assert server.leftovers() == []
+
+
+def test_dead_server_is_a_device_error_and_close_does_not_raise(server, echo_program):
+    device = connect(server)
+    device.push({"echo": echo_program(host_arch())})
+    server.close()
+    with pytest.raises(DeviceError, match="connection was lost"):
+        device.push({"echo": echo_program(host_arch())})
+    with pytest.raises(DeviceError):
+        device.facts()
+    device.close()
+
+
+def test_program_left_running_is_stopped_with_its_folder(server, echo_program):
+    device = connect(server)
+    folder = device.push({"echo": echo_program(host_arch())})
+    # its input stays open on the device, so that only being killed ends it
+    process = device.start(["sh", "-c", f"sleep 600 | {folder}/echo & echo started; wait"])
+    assert process.stdout.read(64) == b"started\n"
+
+    def running() -> list[str]:
+        found = []
+        for link in Path("/proc").glob("[0-9]*/exe"):
+            try:
+                found.append(os.readlink(link))
+            except OSError:
+                pass
+        return [path for path in found if path.startswith(folder)]
+
+    for _ in range(200):
+        if running():
+            break
+    assert running()
+    device.close()
+    process.close()
+    assert not running() and server.leftovers() == []
+
+
+def test_killed_program_is_not_taken_for_a_lost_connection(server):
+    with connect(server) as device:
+        process = device.start(["sh", "-c", "kill -9 $$"])
+        assert process.wait(20) == 255
+        process.close()
+
+
+def test_refused_key_names_the_device(server, tmp_path):
+    (tmp_path / "authorized").write_text("")
+    with pytest.raises(DeviceError, match=r"cannot be reached.*Permission denied"):
+        connect(server)
+
+
+def test_unknown_host_key_is_refused(server, tmp_path):
+    (tmp_path / "known").write_text("")
+    with pytest.raises(DeviceError, match=r"cannot be reached.*Host key verification failed"):
+        connect(server)
+
+
+def test_nobody_listens(server):
+    server.close()
+    with pytest.raises(DeviceError, match=r"cannot be reached.*Connection refused"):
+        connect(server)
+
+
+def test_folder_that_is_full(server, tmp_path):
+    with connect(server) as device, (tmp_path / "big").open("wb") as big:
+        big.truncate(1 << 20)
+        folder = device.push({})
+        Path(folder).rmdir()  # then `cat >` has nowhere to write
+        device._folders.clear()
+        with pytest.raises(DeviceError, match="No such file|cannot create|nonexistent"):
+            device._copy(tmp_path / "big", f"{folder}/big")
+
+
+def test_missing_client(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(DeviceError, match="not installed") as caught:
+        SshDevice(SshAddress.parse("ssh://pi@board"))
+    assert "apt install openssh-client" in caught.value.hint
+
+
+def test_open_device_checks_the_isa(server, monkeypatch):
+    monkeypatch.setenv("EDGECLS_SSH_CONFIG", str(server.config))
+    with open_device(server.spec, native_target()) as device:
+        assert device.name == server.spec
+    other = load_target("armv7" if host_arch() != "armv7" else "aarch64")
+    with pytest.raises(DeviceError, match="but target"):
+        open_device(server.spec, other)
+
+
+@pytest.mark.parametrize("spec", [
+    "ssh://", "ssh://-oProxyCommand=touch x", "ssh://a@-oProxyCommand=x", "ssh://-l@host", "ssh://a b@host",
+    "ssh://user@host:0", "ssh://user@host:65536", "ssh://user@host:", "ssh://user@host/path", "ssh://user@host\n",
+    "ssh://u@h;id", "ssh://[::1", "ssh://user:secret@host", "ssh://$(id)@host", "SSH://user@host"])
+def test_addresses_that_are_refused(spec):
+    with pytest.raises(DeviceError):
+        SshAddress.parse(spec)
+
+
+@pytest.mark.parametrize("spec", ["ssh://pi@raspberrypi.local", "ssh://board", "ssh://a.b-c@10.0.0.7:2222",
+                                  "ssh://root@[fe80::1]:22"])
+def test_addresses_that_are_taken(spec):
+    assert str(SshAddress.parse(spec)) == spec
+
+
+@given(st.text(alphabet=st.sampled_from("-@:/[].ab1=$; \n%"), max_size=20))
+def test_no_address_becomes_an_option(rest):
+    try:
+        arguments = SshAddress.parse(f"ssh://{rest}").arguments()
+    except DeviceError:
+        return
+    assert arguments[-2] == "--"
+    assert not arguments[-1].startswith("-") and "@-" not in arguments[-1]
+    assert not set(arguments[-1]) & set("=$; \n%/")

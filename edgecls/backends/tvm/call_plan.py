@@ -1,0 +1,172 @@
+"""Step 6a: the fused Relax main, read as plain data: which kernel runs on which buffers, in order."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from edgecls.backends.tvm.environment import import_tvm
+from edgecls.backends.tvm.fuse import FusedModule, bindings
+from edgecls.errors import InternalError, UnsupportedError
+from edgecls.frozen import sha256
+from edgecls.types import Array
+
+ALIGN = 64
+
+
+def align(size: int) -> int:
+    return (size + ALIGN - 1) // ALIGN * ALIGN
+
+
+@dataclass(frozen=True)
+class Argument:
+    """A kernel argument's type; bytes without padding."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+    @property
+    def bytes(self) -> int:
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
+
+
+@dataclass(frozen=True)
+class Weight:
+    """offset into the weights, bytes."""
+
+    offset: int
+
+
+@dataclass(frozen=True)
+class Slot:
+    """buffer: index into CallPlan.buffers."""
+
+    buffer: int
+
+
+@dataclass(frozen=True)
+class Call:
+    """kernel: name of the TIR function. places: one per argument, outputs last. nodes: ONNX nodes it computes."""
+
+    kernel: str
+    places: tuple[Weight | Slot, ...]
+    outputs: int
+    nodes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class CallPlan:
+    """One batch size. buffers: bytes of each. inputs, outputs: buffer indices in the network's order."""
+
+    batch: int
+    calls: tuple[Call, ...]
+    arguments: dict[str, tuple[Argument, ...]]
+    buffers: tuple[int, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+
+class WeightStore:
+    """All constants, each content once, at 64-byte boundaries; shared by the plans of all batch sizes."""
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+        self._known: dict[tuple[int, str], int] = {}
+
+    def add(self, array: Array) -> int:
+        """Offset of the array's bytes."""
+        data = np.ascontiguousarray(array).tobytes()
+        key = (len(data), sha256(data))
+        if key not in self._known:
+            self._data.extend(b"\0" * (align(len(self._data)) - len(self._data)))
+            self._known[key] = len(self._data)
+            self._data.extend(data)
+        return self._known[key]
+
+    def to_bytes(self) -> bytes:
+        return bytes(self._data) + b"\0" * (align(len(self._data)) - len(self._data))
+
+
+@dataclass
+class _Reader:
+    module: Any
+    store: WeightStore
+    suffix: str
+    buffers: list[int] = field(default_factory=list)
+    places: dict[str, Any] = field(default_factory=dict)
+    arguments: dict[str, tuple[Argument, ...]] = field(default_factory=dict)
+
+    def fresh(self, tensor: Any) -> Slot:
+        self.buffers.append(_argument(tensor).bytes)
+        return Slot(len(self.buffers) - 1)
+
+    def place(self, value: Any) -> Any:
+        from tvm import relax
+
+        if isinstance(value, relax.Var):
+            return self.places[value.name]
+        if isinstance(value, relax.TupleGetItem):
+            return self.place(value.tuple_value)[value.index]
+        if isinstance(value, relax.Tuple):
+            return tuple(self.place(v) for v in value.fields)
+        return Weight(self.store.add(value.value.numpy()))
+
+    def call(self, value: Any, nodes: tuple[str, ...]) -> tuple[Call, Any]:
+        from tvm import relax
+
+        kernel = value.args[0].name_hint + self.suffix
+        given = value.args[1].fields if isinstance(value.args[1], relax.Tuple) else [value.args[1]]
+        results = list(value.ty.fields) if isinstance(value.ty, relax.TupleType) else [value.ty]
+        inputs = [self.place(v) for v in given]
+        outputs = [self.fresh(t) for t in results]
+        function = self.module[value.args[0]]
+        self.arguments[kernel] = tuple(
+            Argument(tuple(int(d) for d in b.shape), str(b.dtype))
+            for b in function.params)
+        if len(self.arguments[kernel]) != len(inputs) + len(outputs):
+            raise InternalError(f"kernel {kernel} takes {len(self.arguments[kernel])} arguments",
+                                "report this with the model")
+        call = Call(kernel=kernel, places=(*inputs, *outputs), outputs=len(outputs), nodes=nodes)
+        return call, outputs[0] if not isinstance(value.ty, relax.TupleType) else tuple(outputs)
+
+
+def read_plan(fused: FusedModule, batch: int, store: WeightStore, suffix: str = "") -> CallPlan:
+    """suffix: added to kernel names, to keep batch sizes apart.
+
+    Raises UnsupportedError when an output is a constant, InternalError on a binding no kernel computes."""
+    import_tvm()
+    from tvm import relax
+
+    main = fused.relax["main"]
+    reader = _Reader(fused.relax, store, suffix)
+    for parameter in main.params:
+        reader.places[parameter.name] = reader.fresh(parameter.ty)
+    inputs = tuple(reader.places[p.name].buffer for p in main.params)
+    calls: list[Call] = []
+    nodes = iter(fused.nodes)
+    for binding in bindings(fused.relax):
+        name, value = binding.var.name, binding.value
+        if not isinstance(value, relax.Call):
+            reader.places[name] = reader.place(value)
+            continue
+        owners = next(nodes)
+        if value.op.name == "relax.reshape":
+            reader.places[name] = reader.place(value.args[0])
+        elif value.op.name == "relax.call_tir":
+            call, reader.places[name] = reader.call(value, owners)
+            calls.append(call)
+        else:
+            raise InternalError(f"{value.op.name} is left after fusion", "report this with the model")
+    result = reader.place(main.body.body)
+    outputs = result if isinstance(result, tuple) else (result,)
+    if not all(isinstance(o, Slot) for o in outputs):
+        raise UnsupportedError("an output of the network does not depend on its inputs", "remove that output")
+    return CallPlan(batch=batch, calls=tuple(calls), arguments=reader.arguments, buffers=tuple(reader.buffers),
+                    inputs=inputs, outputs=tuple(o.buffer for o in outputs))
+
+
+def _argument(tensor: Any) -> Argument:
+    return Argument(tuple(int(d) for d in tensor.shape), str(tensor.dtype))

@@ -1,0 +1,189 @@
+"""The steps in order: import -> legalise and fuse -> schedule -> plan -> emit -> bundle."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import onnx
+
+from edgecls import __version__
+from edgecls.backends.tvm import fuse, golden
+from edgecls.backends.tvm.call_plan import CallPlan, WeightStore, read_plan
+from edgecls.backends.tvm.environment import tvm_target, tvm_versions
+from edgecls.backends.tvm.glue import ModelParts
+from edgecls.backends.tvm.importer import import_onnx
+from edgecls.backends.tvm.kernels import build_kernels
+from edgecls.backends.tvm.layers import describe_layers
+from edgecls.backends.tvm.link import link_shared, link_static
+from edgecls.backends.tvm.memory_plan import MemoryPlan, plan_memory
+from edgecls.backends.tvm.options import CompileOptions
+from edgecls.backends.tvm.providers import SimpleProvider
+from edgecls.backends.tvm.schedule import Decision, ScheduleProvider, Workload
+from edgecls.backends.tvm.schedules import apply_decision, describe_workload
+from edgecls.bundle import BUNDLE_FORMAT, write_bundle
+from edgecls.errors import UnsupportedError
+from edgecls.frozen import content_hash
+from edgecls.interfaces import Progress, silent
+from edgecls.output import check_writable
+from edgecls.targets import feature_mask
+from edgecls.toolchain import Toolchain, find_toolchain
+from edgecls.types import Arch, Artifact, Manifest, OptimizedGraph, PlanFacts, Target, TensorSpec, Unsupported
+
+_ARCHES: dict[Arch, int] = {"x86_64": 1, "aarch64": 2, "armv7": 3}
+_HEADER = struct.Struct("<8sIIQQQQ32s32s64s80x")
+
+
+@dataclass(frozen=True)
+class _Lowered:
+    """One batch size, ready for code generation. functions: scheduled TIR by kernel name."""
+
+    plan: CallPlan
+    memory: MemoryPlan
+    functions: dict[str, Any]
+    workloads: dict[str, Workload]
+    decisions: dict[str, Decision]
+
+
+def check_graph(graph: OptimizedGraph, target: Target) -> list[Unsupported]:
+    """What stands in the way of compiling, without compiling: import and legalise the smallest batch size."""
+    imported = import_onnx(onnx.load_from_string(graph.onnx[graph.batches[0]]))
+    if imported.unsupported:
+        return list(imported.unsupported)
+    return fuse.left_over(fuse.legalize(imported, tvm_target(target)), imported.owner)
+
+
+def compile_bundle(graph: OptimizedGraph, target: Target, options: CompileOptions, output: Path,
+                   progress: Progress = silent, provider: ScheduleProvider | None = None) -> Artifact:
+    """Raises UnsupportedError, ToolchainError, OutputError. Equal arguments give equal bytes."""
+    check_writable(output)
+    toolchain = find_toolchain(target.cpu.arch, glibc=target.os.glibc, configured=target.cc)
+    llvm = tvm_target(target)
+    store = WeightStore()
+    steps = _Steps(progress, total=2 * len(graph.batches) + 3)
+    lowered = [_lower(graph.onnx[batch], batch, target, llvm, store, provider or SimpleProvider(), steps)
+               for batch in graph.batches]
+    specs = {batch: _specs(graph.onnx[batch]) for batch in graph.batches}
+    steps.next("computing the self-test")
+    expected = {batch: tuple(store.add(o) for o in golden.golden_outputs(graph.onnx[batch], specs[batch][0]))
+                for batch in graph.batches}
+    weights = store.to_bytes()
+    build_id = content_hash([graph.hash, target, options, _versions(toolchain), hashlib.sha256(weights).hexdigest(),
+                             [d for low in lowered for d in low.decisions.values()]])[:32]
+    with tempfile.TemporaryDirectory(prefix="edgecls-") as name:
+        folder = Path(name)
+        steps.next("generating code")
+        functions = {k: f for low in lowered for k, f in low.functions.items()}
+        kernels = build_kernels(functions, llvm, f"ec_{build_id[:16]}", folder)
+        parts = ModelParts(
+            build_id=build_id, name=_name(graph), contract=graph.contract,
+            inputs={b: s[0] for b, s in specs.items()}, outputs={b: s[1] for b, s in specs.items()},
+            plans=tuple((low.plan, low.memory) for low in lowered), kernels=kernels,
+            flops={k: w.flops for low in lowered for k, w in low.workloads.items()},
+            golden=expected, golden_tolerance=golden.TOLERANCE, features=feature_mask(target.cpu.features),
+            weights_bytes=len(weights), weights_sha256=hashlib.sha256(weights).digest())
+        steps.next("linking")
+        members = {"model.so": link_shared(parts, toolchain, target, folder), "weights.bin": weights}
+        if options.static:
+            members["model.o"] = link_static(parts, toolchain, folder)
+    plans = tuple(_plan_facts(low, kernels.workspaces) for low in lowered)
+    members["header.bin"] = _header(parts, plans, target, members["model.so"])
+    first = graph.batches[0]
+    manifest = Manifest(
+        format=BUNDLE_FORMAT, runtime="edgecls", backend="tvm", target=target, toolchain=_versions(toolchain),
+        members={}, parent=graph.hash, exported=graph.parent, options=msgspec.to_builtins(options),
+        decisions=tuple({"kernel": k, **msgspec.to_builtins(d)} for low in lowered for k, d in low.decisions.items()),
+        layers=tuple(row for low, first_row in zip(lowered, _first_rows(lowered), strict=True)
+                     for row in describe_layers(low.plan, onnx.load_from_string(graph.onnx[low.plan.batch]),
+                                                low.workloads, low.decisions, first_row)),
+        passes=graph.passes, inputs=specs[first][0], outputs=specs[first][1], batches=graph.batches, plans=plans,
+        weights_bytes=len(weights), contract=graph.contract, symbol=parts.symbol)
+    return write_bundle(output, manifest, members)
+
+
+class _Steps:
+    def __init__(self, progress: Progress, total: int) -> None:
+        self._progress, self._done, self._total = progress, 0, total
+
+    def next(self, stage: str) -> None:
+        self._progress(stage, self._done, self._total)
+        self._done += 1
+
+
+def _lower(model: bytes, batch: int, target: Target, llvm: Any, store: WeightStore, provider: ScheduleProvider,
+           steps: _Steps) -> _Lowered:
+    steps.next(f"importing and fusing, batch {batch}")
+    imported = import_onnx(onnx.load_from_string(model))
+    if imported.unsupported:
+        refuse(list(imported.unsupported))
+    legal = fuse.legalize(imported, llvm)
+    left = fuse.left_over(legal, imported.owner)
+    if left:
+        refuse(left)
+    fused = fuse.fuse(legal, imported.owner, llvm)
+    suffix = f"_b{batch}"
+    plan = read_plan(fused, batch, store, suffix)
+    steps.next(f"scheduling, batch {batch}")
+    functions, workloads, decisions = {}, {}, {}
+    used = {c.kernel for c in plan.calls}
+    for variable, function in sorted(fused.relax.functions.items(), key=lambda i: i[0].name_hint):
+        kernel = variable.name_hint + suffix
+        if kernel not in used:
+            continue
+        workloads[kernel] = describe_workload(kernel, function)
+        functions[kernel], decisions[kernel] = apply_decision(function, provider.choose(workloads[kernel], target))
+    return _Lowered(plan=plan, memory=plan_memory(plan), functions=functions, workloads=workloads,
+                    decisions=decisions)
+
+
+def refuse(unsupported: list[Unsupported]) -> None:
+    """Raises UnsupportedError that names the first nodes and how many there are."""
+    shown = "; ".join(f"{u.node} ({u.op}): {u.reason}" for u in unsupported[:3])
+    more = f" and {len(unsupported) - 3} more" if len(unsupported) > 3 else ""
+    raise UnsupportedError(f"the network has nodes that cannot be compiled: {shown}{more}",
+                           "see them all with: edgecls check MODEL --target TARGET")
+
+
+def _specs(model: bytes) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    graph = onnx.load_from_string(model).graph
+
+    def spec(value: onnx.ValueInfoProto) -> TensorSpec:
+        kind = value.type.tensor_type
+        return TensorSpec(name=value.name, dtype=onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).name,
+                          shape=tuple(d.dim_value for d in kind.shape.dim))
+
+    constants = {i.name for i in graph.initializer}
+    return tuple(spec(v) for v in graph.input if v.name not in constants), tuple(spec(v) for v in graph.output)
+
+
+def _plan_facts(low: _Lowered, workspaces: dict[str, int]) -> PlanFacts:
+    return PlanFacts(batch=low.plan.batch, calls=len(low.plan.calls), arena_bytes=low.memory.arena_bytes,
+                     peak_bytes=low.memory.peak_bytes,
+                     workspace_bytes_per_thread=max((workspaces[c.kernel] for c in low.plan.calls), default=0))
+
+
+def _first_rows(lowered: list[_Lowered]) -> list[int]:
+    return [sum(len(low.plan.calls) for low in lowered[:i]) for i in range(len(lowered))]
+
+
+def _header(parts: ModelParts, plans: tuple[PlanFacts, ...], target: Target, model: bytes) -> bytes:
+    return _HEADER.pack(b"ECLSHDR\0", 1, _ARCHES[target.cpu.arch], parts.features, parts.weights_bytes,
+                        plans[0].arena_bytes, plans[0].workspace_bytes_per_thread, hashlib.sha256(model).digest(),
+                        parts.weights_sha256, parts.symbol.encode())
+
+
+def _versions(toolchain: Toolchain) -> dict[str, str]:
+    tvm, ffi = tvm_versions()
+    return {"edgecls": __version__, "apache-tvm": tvm, "apache-tvm-ffi": ffi,
+            "compiler": f"{toolchain.name} {toolchain.version}"}
+
+
+def _name(graph: OptimizedGraph) -> str:
+    name = onnx.load_from_string(graph.onnx[graph.batches[0]]).graph.name
+    return "".join(c if c.isalnum() or c in "-_." else "_" for c in name)[:64] or "model"

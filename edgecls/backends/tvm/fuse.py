@@ -1,0 +1,150 @@
+"""Step 4, legalise and fuse: Relax operators -> one TIR function per fused group, called in order."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from edgecls.backends.tvm.environment import import_tvm
+from edgecls.backends.tvm.importer import ImportedModule
+from edgecls.types import Unsupported
+
+
+@dataclass(frozen=True)
+class FusedModule:
+    """relax: IRModule with TIR kernels and a `main` of call_tir bindings. nodes: ONNX nodes of each call, in order."""
+
+    relax: Any
+    nodes: tuple[tuple[str, ...], ...]
+
+
+def legalize(imported: ImportedModule, target: Any) -> Any:
+    """Every Relax operator as TIR, constants folded. Returns an IRModule."""
+    tvm = import_tvm()
+    from tvm import relax
+
+    with target:
+        return tvm.transform.Sequential([
+            relax.transform.DecomposeOpsForInference(),
+            relax.transform.CanonicalizeBindings(),
+            relax.transform.FoldConstant(),
+            relax.transform.LegalizeOps(),
+            relax.transform.AnnotateTIROpPattern(),
+            relax.transform.FoldConstant(),
+            relax.transform.DeadCodeElimination(),
+        ])(imported.relax)
+
+
+def left_over(module: Any, owner: dict[str, str]) -> list[Unsupported]:
+    """Operators that have no TIR after legalisation."""
+    from tvm import relax
+    from tvm.ir import Op
+
+    allowed = {"relax.call_tir", "relax.reshape"}
+    found = []
+    for binding in bindings(module):
+        value = binding.value
+        if isinstance(value, relax.Call) and isinstance(value.op, Op) and value.op.name not in allowed:
+            found.append(Unsupported(node=owner.get(binding.var.name, "?"), op=value.op.name,
+                                     reason="TVM has no CPU code for it"))
+    return found
+
+
+def fuse(module: Any, owner: dict[str, str], target: Any) -> FusedModule:
+    """Group operators (FuseOps), make each group one kernel (FuseTIR)."""
+    tvm = import_tvm()
+    from tvm import relax
+
+    with target:
+        grouped = relax.transform.FuseOps()(module)
+        nodes = _nodes_of_groups(module, grouped, owner)
+        fused = tvm.transform.Sequential([
+            relax.transform.FuseTIR(),
+            relax.transform.RewriteDataflowReshape(),
+            relax.transform.ToNonDataflow(),
+            relax.transform.RemovePurityChecking(),
+        ])(grouped)
+    return FusedModule(relax=fused, nodes=nodes)
+
+
+def bindings(module: Any) -> list[Any]:
+    return [binding for block in module["main"].body.blocks for binding in block.bindings]
+
+
+def _nodes_of_groups(before: Any, after: Any, owner: dict[str, str]) -> tuple[tuple[str, ...], ...]:
+    """Which nodes each call of the grouped main computes.
+
+    FuseOps renames variables and shares equal functions, so groups are found again by replaying them: a call inside
+    a group is the earliest unclaimed call before fusion with the same kernel and the same arguments.
+    """
+    from tvm import relax
+
+    unclaimed: dict[tuple[Any, ...], list[Any]] = {}
+    for binding in bindings(before):
+        if isinstance(binding.value, relax.Call):
+            unclaimed.setdefault(_signature(binding.value, {}), []).append(binding.var)
+    original: dict[Any, Any] = {p: p for p in after["main"].params}
+    for new, old in zip(after["main"].params, before["main"].params, strict=True):
+        original[new] = old
+    result = []
+    for binding in bindings(after):
+        value = binding.value
+        if not isinstance(value, relax.Call):
+            original[binding.var] = _resolve(value, original)
+            continue
+        callee = after[value.op] if not hasattr(value.op, "name") and value.op in after.functions else None
+        names: list[str] = []
+        if isinstance(callee, relax.Function):
+            inner = {p: _resolve(a, original) for p, a in zip(callee.params, value.args, strict=True)}
+            for block in callee.body.blocks:
+                for step in block.bindings:
+                    inner[step.var] = _claim(step.value, inner, unclaimed, owner, names)
+            original[binding.var] = inner.get(callee.body.body, callee.body.body)
+        else:
+            original[binding.var] = _claim(value, original, unclaimed, owner, names)
+        result.append(tuple(dict.fromkeys(names)))
+    return tuple(result)
+
+
+def _claim(value: Any, scope: dict[Any, Any], unclaimed: dict[tuple[Any, ...], list[Any]], owner: dict[str, str],
+           names: list[str]) -> Any:
+    from tvm import relax
+
+    if not isinstance(value, relax.Call):
+        return _resolve(value, scope)
+    waiting = unclaimed.get(_signature(value, scope), [])
+    if not waiting:
+        return value
+    variable = waiting.pop(0)
+    if owner.get(variable.name):
+        names.append(owner[variable.name])
+    return variable
+
+
+def _resolve(value: Any, scope: dict[Any, Any]) -> Any:
+    from tvm import relax
+
+    if isinstance(value, relax.TupleGetItem):
+        return (_resolve(value.tuple_value, scope), value.index)
+    return scope.get(value, value)
+
+
+def _signature(call: Any, scope: dict[Any, Any]) -> tuple[Any, ...]:
+    from tvm import relax
+
+    args = list(call.args)
+    kernel = call.op.name if hasattr(call.op, "name") else call.op.name_hint
+    if kernel == "relax.call_tir":
+        kernel, args = args[0].name_hint, list(args[1].fields) if isinstance(args[1], relax.Tuple) else [args[1]]
+    return (kernel, *(_identity(_resolve(a, scope)) for a in args))
+
+
+def _identity(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(_identity(v) for v in value)
+    data = getattr(value, "value", None)
+    if data is not None and hasattr(data, "numpy"):
+        # passes copy small constants but share large ones, whose hash is the address of their storage
+        return data.numpy().tobytes() if math.prod(data.shape) <= 16 else hash(data)
+    return value.name if hasattr(value, "name") else str(value)

@@ -1,0 +1,61 @@
+"""Step 7a: scheduled TIR functions -> one object file, with what the runtime must know of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgecls.backends.tvm.call_plan import align
+from edgecls.backends.tvm.environment import import_tvm
+from edgecls.errors import InternalError
+
+
+
+@dataclass(frozen=True)
+class KernelObject:
+    """path: relocatable object. symbols: kernel name -> C function `__tvm_ffi_...` in TVM's packed ABI.
+
+    workspaces: kernel name -> most bytes one thread asks for in a call, each request rounded up to 64.
+    """
+
+    path: Path
+    symbols: dict[str, str]
+    workspaces: dict[str, int]
+
+
+def build_kernels(functions: dict[str, Any], target: Any, prefix: str, folder: Path) -> KernelObject:
+    """functions: kernel name -> scheduled PrimFunc. prefix makes symbols unique among models in one program."""
+    tvm = import_tvm()
+    from tvm.tirx.build import codegen_build
+
+    names = {kernel: f"{prefix}_{index}" for index, kernel in enumerate(functions)}
+    module = tvm.IRModule({tvm.ir.GlobalVar(names[k]): f.with_attr("global_symbol", names[k])
+                           for k, f in functions.items()})
+    # shapes are fixed at compile time and the generated wrappers pass exactly these: checks would only cost
+    with tvm.transform.PassContext(config={"tirx.disable_assert": True}):
+        module = tvm.tirx.transform.BindTarget(target.with_host(target))(module)
+        pipeline, host_passes, _ = tvm.tirx.get_default_tir_pipeline(target)
+        module = host_passes()(pipeline(module))
+        asked = {g.name_hint: _workspace(f) for g, f in module.functions.items()}
+        path = folder / "kernels.o"
+        codegen_build(module, target).write_to_file(str(path), "o")
+    return KernelObject(path=path, symbols={k: f"__tvm_ffi_{n}" for k, n in names.items()},
+                        workspaces={k: asked[n] for k, n in names.items()})
+
+
+def _workspace(function: Any) -> int:
+    """Sum over all requests in the function: an upper bound of what is held at once on one thread."""
+    tvm = import_tvm()
+    import tvm_ffi
+
+    sizes: list[int] = []
+
+    def visit(call: Any) -> None:
+        if getattr(call.op, "name", "").endswith("TVMBackendAllocWorkspace"):
+            if not isinstance(call.args[2], tvm.tirx.IntImm):
+                raise InternalError("a kernel asks for a workspace of unknown size", "report this with the model")
+            sizes.append(align(int(call.args[2])))
+
+    tvm_ffi.structural_walk(function.body, [(tvm.ir.Call, visit)])
+    return sum(sizes)

@@ -1,0 +1,27 @@
+"""The manifest's layers[] table: one row per kernel call."""
+
+from __future__ import annotations
+
+import onnx
+
+from edgecls.backends.tvm.call_plan import CallPlan, Weight
+from edgecls.backends.tvm.schedule import Decision, Workload
+from edgecls.types import Layer
+
+
+def describe_layers(plan: CallPlan, model: onnx.ModelProto, workloads: dict[str, Workload],
+                    decisions: dict[str, Decision], first: int) -> tuple[Layer, ...]:
+    """first: index of the first row, since the batch sizes' rows follow one another."""
+    ops = {node.name: node.op_type for node in model.graph.node}
+    rows = []
+    for i, call in enumerate(plan.calls):
+        arguments = list(zip(call.places, plan.arguments[call.kernel], strict=True))
+        decision = decisions[call.kernel]
+        rows.append(Layer(
+            index=first + i, batch=plan.batch, kernel=call.kernel, onnx_nodes=call.nodes,
+            op="+".join(ops.get(n, "?") for n in call.nodes) or workloads[call.kernel].family,
+            algorithm=decision.algorithm, layout=decision.layout, precision=arguments[-1][1].dtype,
+            weight_bytes=sum(a.bytes for p, a in arguments if isinstance(p, Weight)),
+            activation_bytes=sum(a.bytes for p, a in arguments if not isinstance(p, Weight)),
+            flops=workloads[call.kernel].flops, reason=decision.reason))
+    return tuple(rows)

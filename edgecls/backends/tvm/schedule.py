@@ -1,0 +1,48 @@
+"""Step 5, schedule: how each kernel's loops run. The seam that faster code generation plugs into.
+
+    describe_workload(kernel) -> Workload -> ScheduleProvider.choose -> Decision -> apply_decision -> scheduled TIR
+"""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+from edgecls.frozen import Frozen
+from edgecls.types import Target
+
+Family = Literal["contraction", "reduction", "elementwise"]
+
+
+class Workload(Frozen):
+    """One kernel in numbers.
+
+    family: contraction (a reduction over a product: convolution, matrix product), reduction (sum, max, mean) or
+    elementwise. shapes: of every argument. spatial, reduction: loop extents of the block that does most of the work,
+    outermost first. reuse: moving along the second innermost spatial loop that is not 1 reads some operand again.
+    flops: 2 x multiply-adds.
+    """
+
+    kernel: str
+    family: Family
+    shapes: tuple[tuple[int, ...], ...]
+    spatial: tuple[int, ...]
+    reduction: tuple[int, ...]
+    reuse: bool
+    flops: int
+
+
+class Decision(Frozen):
+    """How to schedule a workload: plain data, so it can be stored and replayed.
+
+    tile: (rows, columns) of the register tile: extents taken from the two innermost spatial loops that are not 1;
+    columns are the vector. reason: for `explain`.
+    """
+
+    algorithm: Literal["register-tile", "per-row", "default"]
+    layout: str = "NCHW"
+    tile: tuple[int, int] = (1, 1)
+    reason: str = ""
+
+
+class ScheduleProvider(Protocol):
+    def choose(self, workload: Workload, target: Target) -> Decision: ...

@@ -1,0 +1,89 @@
+"""What every schedule starts from: element-wise blocks inlined where that repeats no work."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from edgecls.backends.tvm.environment import import_tvm
+
+
+@dataclass(frozen=True)
+class Block:
+    """One loop nest. name: unique in its function. rv: handle in the schedule. spatial, reduction: extents."""
+
+    name: str
+    rv: Any
+    node: Any
+    spatial: tuple[int, ...]
+    reduction: tuple[int, ...]
+
+    @property
+    def multiplies(self) -> bool:
+        """Reduces over a product of two tensors."""
+        return bool(self.reduction) and len({hash(r.source) for r in self.node.reads} - {hash(self.node.writes[0].source)}) > 1
+
+    @property
+    def work(self) -> int:
+        return math.prod(self.spatial) * math.prod(self.reduction)
+
+
+def prepare(function: Any) -> Any:
+    """A Schedule of `function` with inlining done."""
+    import_tvm()
+    from tvm.s_tir import Schedule
+
+    schedule = Schedule(function)
+    for block in blocks(schedule):
+        if not block.reduction and _worth_inlining(schedule, block):
+            # an output, or a block whose shape does not allow it, stays
+            try_schedule(lambda rv=block.rv: schedule.compute_inline(rv))
+    return schedule
+
+
+def blocks(schedule: Any) -> list[Block]:
+    """All loop nests, in execution order."""
+    root = schedule.get_sblock("root")
+    found = []
+    for rv in schedule.get_child_blocks(root):
+        node = schedule.get(rv)
+        found.append(Block(
+            name=node.name_hint, rv=rv, node=node,
+            spatial=tuple(int(v.dom.extent) for v in node.iter_vars if v.iter_type == 0),
+            reduction=tuple(int(v.dom.extent) for v in node.iter_vars if v.iter_type == 2)))
+    return found
+
+
+def try_schedule(step: Any) -> bool:
+    """Run a schedule primitive; False, with the schedule unchanged, when its conditions do not hold."""
+    try:
+        step()
+    except schedule_error():
+        return False
+    return True
+
+
+def schedule_error() -> type[Exception]:
+    import_tvm()
+    from tvm.s_tir import ScheduleError
+
+    error: type[Exception] = ScheduleError
+    return error
+
+
+def _worth_inlining(schedule: Any, block: Block) -> bool:
+    consumers = [schedule.get(c) for c in schedule.get_consumers(block.rv)]
+    reducing = [c for c in consumers if any(v.iter_type == 2 for v in c.iter_vars)]
+    if not reducing:
+        return True
+    return len(consumers) == 1 and (_is_copy(block) or not _multiplies(reducing[0]))
+
+
+def _is_copy(block: Block) -> bool:
+    tvm = import_tvm()
+    return isinstance(block.node.body, tvm.tirx.BufferStore) and isinstance(block.node.body.value, tvm.ir.TensorLoad)
+
+
+def _multiplies(node: Any) -> bool:
+    return len({hash(r.source) for r in node.reads} - {hash(node.writes[0].source)}) > 1

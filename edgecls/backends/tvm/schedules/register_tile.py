@@ -1,0 +1,69 @@
+"""A tile of the output stays in registers while the whole reduction runs over it.
+
+Loops: parallel(tiles of the output) > reduction > rows (unrolled) > columns (one vector). The epilogue (bias, clip,
+residual) reads the tile from registers. Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication"
+(2008), section 4.2 is the idea's source; there is no packing here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edgecls.backends.tvm.schedules.prepare import Block, blocks
+
+
+def register_tile(schedule: Any, tile: tuple[int, int]) -> set[str]:
+    """Schedule the heaviest reduction and its epilogue; names of the blocks that are done, empty if it cannot be."""
+    main = max((b for b in blocks(schedule) if b.reduction), key=lambda b: b.work)
+    consumers = schedule.get_consumers(main.rv)
+    if not consumers:
+        epilogue = schedule.cache_write(main.rv, 0, "local")
+    elif len(consumers) == 1 and _same_space(schedule, main, consumers[0]):
+        epilogue = consumers[0]
+    else:
+        return set()
+    names = {main.name, schedule.get(epilogue).name_hint}
+    loops = schedule.get_loops(epilogue)
+    wide = [loop for loop in loops if int(schedule.get(loop).extent) > 1]
+    if not wide:
+        return set()
+    rows, columns = tile
+    column_outer, column = schedule.split(wide[-1], [None, columns])
+    inner = [column]
+    outer = [loop for loop in loops if not loop.same_as(wide[-1])]
+    if rows > 1 and len(wide) > 1:
+        row_outer, row = schedule.split(wide[-2], [None, rows])
+        outer = [row_outer if loop.same_as(wide[-2]) else loop for loop in outer]
+        inner.insert(0, row)
+    schedule.reorder(*outer, column_outer, *inner)
+    schedule.compute_at(main.rv, column_outer)
+    schedule.set_scope(main.rv, 0, "local")
+    _order_reduction(schedule, main, depth=len(outer) + 1)
+    if len(inner) > 1:
+        schedule.unroll(inner[0])
+    schedule.vectorize(inner[-1])
+    schedule.parallel(schedule.fuse(*outer) if len(outer) > 1 else outer[0])
+    return names
+
+
+def _same_space(schedule: Any, main: Block, consumer: Any) -> bool:
+    """The consumer is the output and walks the same index space as the reduction's result."""
+    node = schedule.get(consumer)
+    return (not schedule.get_consumers(consumer)
+            and tuple(int(v.dom.extent) for v in node.iter_vars) == main.spatial)
+
+
+def _order_reduction(schedule: Any, main: Block, depth: int) -> None:
+    """Inside the tile: reduction loops outside, tile loops inside, the last one a vector."""
+    # compute_at drops loops of extent 1 and puts the tile's loops before the reduction's
+    loops = schedule.get_loops(main.rv)[depth:]
+    count = sum(extent > 1 for extent in main.reduction)
+    tile, reduction = loops[: len(loops) - count], loops[len(loops) - count :]
+    if not reduction:
+        return
+    schedule.reorder(*reduction, *tile)
+    if tile:
+        schedule.vectorize(tile[-1])
+    for loop in tile[:-1]:
+        schedule.unroll(loop)
+    schedule.decompose_reduction(main.rv, reduction[0])

@@ -1,0 +1,29 @@
+"""Golden files: `pytest --renew-goldens` rewrites tests/golden/ from what the code gives now; then read the diff."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--renew-goldens", action="store_true", help="rewrite tests/golden/ instead of comparing with it")
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, bytes], None]:
+    """golden(name, data): data must equal the committed file tests/golden/name."""
+
+    def check(name: str, data: bytes) -> None:
+        path = GOLDEN / name
+        if request.config.getoption("--renew-goldens"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+        assert path.is_file(), f"{path} is missing: run pytest --renew-goldens and commit it"
+        assert data == path.read_bytes(), f"differs from {path}: if that is right, run pytest --renew-goldens"
+
+    return check

@@ -18,7 +18,6 @@ import numpy as np
 
 from edgecls.bundle import open_bundle
 from edgecls.contract import OutputContract
-from edgecls.errors import DataError, OutputError
 from edgecls.interfaces import Backend, Progress, Session, silent
 from edgecls.output import check_writable, write_beside
 from edgecls.types import Array, Artifact, ExportedGraph, Gate, MeasureSettings, OptimizedGraph, Target
@@ -76,12 +75,14 @@ def open_session(artifact: Artifact, device: str | None = None, threads: int = 1
     """Run `artifact` on `device` (see edgecls.devices.open_device); host runtimes always run on this machine."""
     from edgecls.backends.registry import backend_for
     from edgecls.devices import open_device
+    from edgecls.targets import native_target
 
-    if artifact.manifest.runtime in _HOST_RUNTIMES:
-        device = device or "local"
     backend = backend_for(artifact)
-    with open_device(device, artifact.manifest.target) as opened, \
-            backend.open_session(artifact, opened, threads) as session:
+    if artifact.manifest.runtime in _HOST_RUNTIMES:
+        opened = open_device(device or "local", native_target())
+    else:
+        opened = open_device(device, artifact.manifest.target)
+    with opened, backend.open_session(artifact, opened, threads) as session:
         yield session
 
 
@@ -144,24 +145,11 @@ def bench(bundle: Path, *, device: str | None = None, settings: MeasureSettings 
 
 
 def report(results: Sequence[Path], output: Path) -> None:
-    """Put result files together at `output`; its suffix (.md, .csv, .json) decides the form. Raises EdgeclsError."""
-    from edgecls.report import build_report, render_csv, render_json, render_markdown
-    from edgecls.results import parse_result
+    """Put result files together at `output`; its suffix (.md, .html, .csv, .json) decides the form."""
+    from edgecls.report import build_report, load_results, render
 
-    renderers = {".md": render_markdown, ".csv": render_csv, ".json": render_json}
-    render = renderers.get(output.suffix)
-    if render is None:
-        raise OutputError(f"{output}: no report has the suffix {output.suffix!r}",
-                          f"name the file with one of {', '.join(renderers)}")
     check_writable(output)
-    named = []
-    for path in results:
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise DataError(f"{path}: cannot be read: {error.strerror}", "check the path") from None
-        named.append((path.stem, parse_result(data, str(path))))
-    write_beside(output, [render(build_report(named)).encode()])
+    write_beside(output, [render(build_report(load_results(results)), output.suffix)])
 
 
 def choose_backend(target: Target, name: str | None = None) -> Backend:

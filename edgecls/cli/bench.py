@@ -39,5 +39,5 @@ def command(bundle: Path, device: str | None, threads: int, batch: int, runs: in
     settings = MeasureSettings(batch=batch, warmup=warmup, runs=runs, repeats=repeats, threads=threads)
     with Console(quiet) as console:
         result = pipeline.bench(bundle, device=device, settings=settings, progress=console.progress)
-    output.say(render_markdown(build_report([(bundle.name, result)])))
+    output.say(render_markdown(build_report({bundle.name: result})).decode())
     output.write(result)

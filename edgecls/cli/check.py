@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from edgecls.cli import options
-from edgecls.cli.console import Console, JsonOutput, table
+from edgecls.cli.console import Console, JsonOutput
+from edgecls.cli.text import table
 
 
 @click.command(name="check")

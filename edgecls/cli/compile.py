@@ -8,8 +8,9 @@ from typing import Any
 import click
 
 from edgecls.cli import options
-from edgecls.cli.console import Console, megabytes
+from edgecls.cli.console import Console
 from edgecls.cli.flags import flags_of, read_flags
+from edgecls.cli.text import megabytes
 
 _DEFAULT_BACKEND = "tvm"
 

@@ -3,83 +3,103 @@
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Iterable, Sequence
+import threading
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import click
 
+from edgecls.cli.text import printable
 from edgecls.frozen import encode_json
 from edgecls.output import check_writable, write_beside
 
-_SHOW_AFTER_SECONDS = 0.5
+_LINE_EVERY_SECONDS = 2.0
 
 
 class Console:
     """A context manager whose `progress` is handed to long work.
 
-    On a terminal it draws a bar per stage, elsewhere it writes one line per stage; `quiet` silences both and the notes.
+    On a terminal it draws a bar, elsewhere it writes where it is every two seconds, so that quick work stays silent.
+    `quiet` silences both, and the notes.
     """
 
     def __init__(self, quiet: bool = False) -> None:
         self.quiet = quiet
-        self._bar: Any = None
-        self._task: Any = None
-        self._stage = ""
-        self._started = time.monotonic()
-        self._terminal = sys.stderr.isatty() and not quiet
+        self._display: _Bar | _Lines | None = None
 
     def __enter__(self) -> Console:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:
-        self.stop()
+        self._stop()
 
     def progress(self, stage: str, done: int, total: int) -> None:
         """edgecls.interfaces.Progress."""
         if self.quiet:
             return
-        new, self._stage = stage != self._stage, stage
-        if not self._terminal:
-            if new:
-                click.echo(f"  {stage}", err=True)
-            return
-        if self._bar is None:
-            self._bar = _make_bar()
-            self._bar.start()
-        if new:
-            if self._task is not None:
-                self._bar.remove_task(self._task)
-            self._task = self._bar.add_task(stage, total=total or None)
-        self._bar.update(self._task, completed=done, total=total or None)
-
-    def stop(self) -> None:
-        """Take the bar away, so that results can be printed."""
-        if self._bar is not None:
-            self._bar.stop()
-        self._bar = self._task = None
-        self._stage = ""
+        if self._display is None:
+            self._display = _Bar() if sys.stderr.isatty() else _Lines()
+        self._display.show(stage, done, total)
 
     def note(self, text: str) -> None:
         """Something the user should know, on stderr."""
         if not self.quiet:
-            self.stop()
-            click.echo(text, err=True)
+            self._stop()
+            click.echo(printable(text), err=True)
 
     def notes(self, texts: Iterable[str]) -> None:
         for text in texts:
             self.note(f"note: {text}")
 
+    def _stop(self) -> None:
+        if self._display is not None:
+            self._display.stop()
+        self._display = None
 
-def _make_bar() -> Any:
-    from rich.console import Console as RichConsole
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    return Progress(SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-                    TimeElapsedColumn(), console=RichConsole(stderr=True), transient=True)
+class _Bar:
+    def __init__(self) -> None:
+        from rich.console import Console as RichConsole
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+        self._bar = Progress(SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(),
+                             MofNCompleteColumn(), TimeElapsedColumn(), console=RichConsole(stderr=True),
+                             transient=True)
+        self._task = self._bar.add_task("", total=None)
+        self._bar.start()
+
+    def show(self, stage: str, done: int, total: int) -> None:
+        self._bar.update(self._task, description=printable(stage), completed=done, total=total or None)
+
+    def stop(self) -> None:
+        self._bar.stop()
+
+
+class _Lines:
+    """A thread, because the work that should be heard of may not call again for a minute."""
+
+    def __init__(self) -> None:
+        self._now = ""
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._write, daemon=True)
+        self._thread.start()
+
+    def show(self, stage: str, done: int, total: int) -> None:
+        self._now = f"{printable(stage)} ({done} of {total})" if total else printable(stage)
+
+    def stop(self) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _write(self) -> None:
+        written = ""
+        while not self._over.wait(_LINE_EVERY_SECONDS):
+            if self._now != written:
+                written = self._now
+                click.echo(f"  {written}", err=True)
 
 
 class JsonOutput:
@@ -108,25 +128,4 @@ class JsonOutput:
     def say(self, text: str) -> None:
         """A result for people, unless stdout is taken by JSON."""
         if not self.owns_stdout:
-            click.echo(text)
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Plain columns, numbers to the right."""
-    cells = [[str(c) for c in row] for row in rows]
-    widths = [max(len(r[i]) for r in [list(head), *cells]) for i in range(len(head))]
-    numeric = [bool(cells) and all(_is_number(r[i]) for r in cells) for i in range(len(head))]
-
-    def line(row: Sequence[str]) -> str:
-        return "  ".join(c.rjust(w) if n else c.ljust(w) for c, w, n in zip(row, widths, numeric, strict=True)).rstrip()
-
-    return "\n".join([line(head), line(["-" * w for w in widths]), *map(line, cells)])
-
-
-def _is_number(text: str) -> bool:
-    return text in ("", "-") or text.replace(".", "", 1).replace(",", "").rstrip(" %").isdigit()
-
-
-def megabytes(count: int) -> str:
-    """Bytes for people: "18.7 MB" (10^6)."""
-    return f"{count / 1e6:.1f} MB" if count >= 100_000 else f"{count / 1e3:.1f} kB"
+            click.echo(printable(text))

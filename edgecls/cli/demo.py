@@ -43,18 +43,20 @@ def command(target: str, out: Path, limit: int | None, quiet: bool) -> None:
     the instruction set differs) on 20 labelled photographs, compared with ONNX Runtime, and reported on. Needs the
     extra `demo`. Repeating it only does what has changed.
     """
+    from edgecls.frontend.lite0 import lite0_weights
     from edgecls.results import AccuracyResult, InstructionResult, LatencyResult, parse_result
     from edgecls.targets import load_target
 
     name = load_target(target).name
-    photographs = _photographs()
+    photographs, weights = _photographs(), lite0_weights()
     _make_folder(out)
     model, data, bundle = out / "efficientnet-lite0.onnx", out / "photographs.csv", out / f"{name}.ecls"
     accuracy, speed, report = (out / f"{name}-{rest}" for rest in ("accuracy.json", "bench.json", "report.md"))
     some = ["--limit", str(limit)] if limit else []
     write_beside(data, [photographs])
     steps = _Steps(out, ["--quiet"] if quiet else [])
-    steps.run(["export", "efficientnet-lite0", "-o", str(model)], model, [])
+    steps.run(["export", "edgecls.frontend.lite0:efficientnet_lite0", "--weights", str(weights),
+               "--preprocess", "efficientnet-lite", "--labels", "imagenet", "-o", str(model)], model, [weights])
     steps.run(["compile", str(model), "--target", target, "-o", str(bundle)], bundle, [model], load_target(target))
     steps.run(["validate", str(bundle), "--data", str(data), "--reference", str(model), *some,
                "--json", str(accuracy)], accuracy, [bundle, model, data])

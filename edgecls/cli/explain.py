@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from edgecls.cli import options
-from edgecls.cli.console import JsonOutput, megabytes, table
+from edgecls.cli.console import JsonOutput
+from edgecls.cli.text import megabytes, table
 from edgecls.contract import Contract
 from edgecls.types import Layer, Manifest
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from edgecls.cli import options
-from edgecls.cli.console import Console, megabytes
+from edgecls.cli.console import Console
+from edgecls.cli.text import megabytes
 
 
 @click.command(name="export")

@@ -15,6 +15,7 @@ from typing import cast
 import click
 
 from edgecls import __version__
+from edgecls.cli.text import printable
 from edgecls.errors import EdgeclsError
 
 COMMANDS = {
@@ -112,9 +113,7 @@ def run(argv: list[str]) -> int:
 
 
 def _say(text: str) -> None:
-    """Errors may quote bytes from a hostile file: no control characters reach the terminal."""
-    clean = "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
-    click.echo(clean, err=True)
+    click.echo(printable(text), err=True)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from edgecls.cli import options
 
 @click.command(name="report")
 @click.argument("results", type=options.FILE, nargs=-1, required=True, metavar="RESULT.json...")
-@options.output_option("Where to: the suffix .md, .csv or .json decides the form.")
+@options.output_option("Where to: the suffix .md, .html, .csv or .json decides the form.")
 def command(results: tuple[Path, ...], output: Path) -> None:
     """Put result files together into one report; nothing is measured again."""
     from edgecls import pipeline

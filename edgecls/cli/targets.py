@@ -7,7 +7,7 @@ import contextlib
 import click
 import msgspec
 
-from edgecls.cli.console import table
+from edgecls.cli.text import table
 
 
 @click.command(name="targets")

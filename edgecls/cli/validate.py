@@ -40,7 +40,7 @@ def command(ctx: click.Context, bundle: Path, data: Path, reference: Path | None
     with Console(quiet) as console:
         result = pipeline.validate(bundle, data, reference=reference, device=device, threads=threads, limit=limit,
                                    gate=gate, progress=console.progress, note=console.note)
-    output.say(render_markdown(build_report([(bundle.name, result)])))
+    output.say(render_markdown(build_report({bundle.name: result})).decode())
     output.write(result)
     if result.gate is not None and not result.gate.passed:
         ctx.exit(2)

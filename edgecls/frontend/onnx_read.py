@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
@@ -31,6 +32,8 @@ def read_onnx(path: Path) -> onnx.ModelProto:
         raise ModelError(f"{path}: is not an ONNX file, or is truncated", _EXPORT_AGAIN) from None
     if not model.ir_version or not model.opset_import or not model.graph.node:
         raise ModelError(f"{path}: is not an ONNX network (no operators in it)", _EXPORT_AGAIN)
+    if not _is_text(model):
+        raise ModelError(f"{path}: has names that are not UTF-8 text: it is damaged", _EXPORT_AGAIN)
     _bring_in_external_data(model, path)
     return model
 
@@ -71,6 +74,17 @@ def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
         yield current
         for node in current.node:
             pending.extend(_subgraphs(node))
+
+
+def _is_text(message: Any) -> bool:
+    """Python gets bytes, not str, for a string that is not UTF-8, and trips over them much later."""
+    for field, value in message.ListFields():
+        if field.type not in (field.TYPE_STRING, field.TYPE_MESSAGE):
+            continue
+        for item in (value,) if isinstance(value, str | bytes) or hasattr(value, "ListFields") else value:
+            if isinstance(item, bytes) or (field.type == field.TYPE_MESSAGE and not _is_text(item)):
+                return False
+    return True
 
 
 def _subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:

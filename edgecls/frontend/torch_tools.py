@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import io
 import logging
+import pickle
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -96,7 +97,10 @@ def load_state(model: Any, path: Path) -> str:
                 state = torch.load(path, map_location="cpu", weights_only=True)
     except MissingExtraError:
         raise
-    except Exception as error:  # unpickling, zip, truncation: each version of torch has its own kinds
+    except pickle.UnpicklingError:
+        raise ModelError(f"{path}: holds more than tensors; a pickle that could run code is never loaded",
+                         plain) from None
+    except Exception as error:  # zip, truncation: each version of torch has its own kinds
         raise ModelError(f"{path}: cannot be read as weights: {first_line(error)}", plain) from None
     state = _unwrapped(state)
     if not isinstance(state, dict) or not state or not all(

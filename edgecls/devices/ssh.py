@@ -174,6 +174,8 @@ class SshDevice:
             said += chunk
             if match := re.search(rf"^{_READY} (\w+)\r?$".encode(), said, re.MULTILINE):
                 return match[1].decode()
+        with contextlib.suppress(DeviceError):
+            self._master.wait(2)  # its reason may come after the end of its output
         raise self._unreachable("cannot be reached", self._master.errors())
 
     def _copy(self, source: Path, path: str) -> None:

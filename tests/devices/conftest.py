@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import shutil
@@ -73,12 +74,13 @@ class Server:
         self.config.write_text(f"IdentityFile {folder}/user\nIdentitiesOnly yes\nUserKnownHostsFile {folder}/known\n"
                                "GlobalKnownHostsFile /dev/null\nStrictHostKeyChecking yes\n")
         self.spec = f"ssh://{getpass.getuser()}@127.0.0.1:{self.port}"
-        self.log = (folder / "log").open("wb")
-        self.process = subprocess.Popen([program, "-D", "-e", "-f", folder / "sshd_config"],
-                                        stdin=subprocess.DEVNULL, stderr=self.log, start_new_session=True)
-        self._await_port()
+        self.program = program
+        self.start()
 
-    def _await_port(self) -> None:
+    def start(self) -> None:
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen([self.program, "-D", "-e", "-f", self.folder / "sshd_config"],
+                                            stdin=subprocess.DEVNULL, stderr=log, start_new_session=True)
         for _ in range(200):
             try:
                 socket.create_connection(("127.0.0.1", self.port), 1).close()
@@ -108,23 +110,33 @@ class Server:
     def drop(self) -> None:
         """Every connection dies, as if the cable were pulled and the board had noticed."""
         for pid in self.connections():
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
 
     def leftovers(self) -> list[Path]:
         return list((self.folder / "remote").iterdir())
 
     def close(self) -> None:
-        self.process.kill()  # first: it must not fork another
-        self.drop()
-        self.process.wait()
-        self.log.close()
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGSTOP)  # it must not fork another, and not leave orphans unseen
+            self.drop()
+            self.process.kill()
+            self.process.wait()
+
+
+@pytest.fixture(scope="session")
+def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """For tests that leave it as it was."""
+    started = Server(tmp_path_factory.mktemp("sshd"))
+    try:
+        yield started
+    finally:
+        started.close()
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
+    """For tests that break it."""
     started = Server(tmp_path)
     try:
         yield started

@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import stat
+import time
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgecls.devices import SshAddress, SshDevice, open_device
+from edgecls.devices import LocalDevice, SshAddress, SshDevice, open_device
 from edgecls.errors import DeviceError
 from edgecls.interfaces import Device
-from edgecls.targets import host_arch, load_target, native_target
+from edgecls.targets import host_arch, load_target
+
+HOST_TARGET = load_target({"x86_64": "x86-64-avx2", "aarch64": "aarch64", "armv7": "armv7"}[host_arch()])
 
 
 def connect(server) -> SshDevice:
     return SshDevice(SshAddress.parse(server.spec), server.config)
 
 
-def test_push_start_and_clean_up(server, tmp_path, echo_program):
+def test_push_start_and_clean_up(shared_server, tmp_path, echo_program):
     payload = tmp_path / "payload"
     payload.write_bytes(os.urandom(3_000_000))
-    with connect(server) as device:
+    with connect(shared_server) as device:
         assert isinstance(device, Device)
         assert device.arch == host_arch()
         folder = Path(device.push({"echo": echo_program(host_arch()), "data.bin": payload}))
@@ -41,26 +45,26 @@ def test_push_start_and_clean_up(server, tmp_path, echo_program):
         assert process.errors() == "bye\n"
         process.close()
         assert device.count_instructions([str(folder / "echo"), "x"]) is None
-    assert server.leftovers() == []
+    assert shared_server.leftovers() == []
 
 
-@pytest.mark.parametrize("argument", ["$(touch owned)", "a'b\"c", "; exit 7", "*", "-n", "ü \\ !x", "two\nlines"])
-def test_arguments_arrive_as_they_are(server, echo_program, argument):
-    with connect(server) as device:
+def test_arguments_arrive_as_they_are(shared_server, echo_program):
+    with connect(shared_server) as device:
         folder = device.push({"echo": echo_program(host_arch())})
-        process = device.start([f"{folder}/echo", argument])
-        said = b""
-        while chunk := process.stdout.read(256):
-            said += chunk
-        assert process.wait(20) == 0
-        process.close()
-    assert said == argument.encode()
+        for argument in ("$(touch owned)", "a'b\"c", "; exit 7", "*", "-n", "ü \\ !x", "two\nlines"):
+            process = device.start([f"{folder}/echo", argument])
+            said = b""
+            while chunk := process.stdout.read(256):
+                said += chunk
+            assert process.wait(20) == 0
+            process.close()
+            assert said == argument.encode()
 
 
-def test_facts_are_those_of_the_machine(server):
-    with connect(server) as device, open_device("local", native_target()) as here:
-        remote, local = device.facts(), here.facts()
-    assert remote.name == server.spec and not remote.emulated and remote.emulator is None
+def test_facts_are_those_of_the_machine(shared_server):
+    with connect(shared_server) as device:
+        remote, local = device.facts(), LocalDevice().facts()
+    assert remote.name == shared_server.spec and not remote.emulated and remote.emulator is None
     for key in ("machine", "cpu_model", "cores", "kernel", "os", "libc", "governor", "memory_total_mb"):
         assert getattr(remote, key) == getattr(local, key), key
     assert remote.cores and remote.memory_free_mb and remote.load is not None
@@ -103,23 +107,22 @@ def test_program_left_running_is_stopped_with_its_folder(server, echo_program):
     def running() -> list[str]:
         found = []
         for link in Path("/proc").glob("[0-9]*/exe"):
-            try:
-                found.append(os.readlink(link))
-            except OSError:
-                pass
+            with contextlib.suppress(OSError):
+                found.append(str(link.readlink()))
         return [path for path in found if path.startswith(folder)]
 
     for _ in range(200):
         if running():
             break
+        time.sleep(0.05)
     assert running()
     device.close()
     process.close()
     assert not running() and server.leftovers() == []
 
 
-def test_killed_program_is_not_taken_for_a_lost_connection(server):
-    with connect(server) as device:
+def test_killed_program_is_not_taken_for_a_lost_connection(shared_server):
+    with connect(shared_server) as device:
         process = device.start(["sh", "-c", "kill -9 $$"])
         assert process.wait(20) == 255
         process.close()
@@ -143,14 +146,32 @@ def test_nobody_listens(server):
         connect(server)
 
 
-def test_folder_that_is_full(server, tmp_path):
-    with connect(server) as device, (tmp_path / "big").open("wb") as big:
-        big.truncate(1 << 20)
-        folder = device.push({})
-        Path(folder).rmdir()  # then `cat >` has nowhere to write
-        device._folders.clear()
-        with pytest.raises(DeviceError, match="No such file|cannot create|nonexistent"):
-            device._copy(tmp_path / "big", f"{folder}/big")
+def test_nowhere_to_write_on_the_device(server, tmp_path):
+    (tmp_path / "payload").write_bytes(b"x")
+    with connect(server) as device:
+        with pytest.raises(DeviceError, match="cannot be read"):
+            device.push({"payload": tmp_path / "absent"})
+        with pytest.raises(DeviceError, match="name of a file"):
+            device.push({"../payload": tmp_path / "payload"})
+        with pytest.raises(DeviceError, match=r"cannot create|Directory nonexistent|No such file"):
+            device._copy(tmp_path / "payload", f"{tmp_path}/absent/payload")
+    assert server.leftovers() == []
+
+
+def test_copy_that_arrives_damaged(server, tmp_path):
+    """sha256sum on the device is what decides: let it answer for other bytes."""
+    (tmp_path / "payload").write_bytes(b"sent")
+    (tmp_path / "bin").mkdir()
+    liar = tmp_path / "bin" / "sha256sum"
+    liar.write_text("#!/bin/sh\necho damaged | exec /usr/bin/sha256sum\n")
+    liar.chmod(0o755)
+    config = tmp_path / "sshd_config"
+    config.write_text(config.read_text().replace("SetEnv ", f"SetEnv PATH={tmp_path}/bin:/usr/bin:/bin "))
+    server.close()
+    server.start()
+    with connect(server) as device, pytest.raises(DeviceError, match="differs"):
+        device.push({"payload": tmp_path / "payload"})
+    assert server.leftovers() == []
 
 
 def test_missing_client(monkeypatch, tmp_path):
@@ -160,13 +181,13 @@ def test_missing_client(monkeypatch, tmp_path):
     assert "apt install openssh-client" in caught.value.hint
 
 
-def test_open_device_checks_the_isa(server, monkeypatch):
-    monkeypatch.setenv("EDGECLS_SSH_CONFIG", str(server.config))
-    with open_device(server.spec, native_target()) as device:
-        assert device.name == server.spec
+def test_open_device_checks_the_isa(shared_server, monkeypatch):
+    monkeypatch.setenv("EDGECLS_SSH_CONFIG", str(shared_server.config))
+    with open_device(shared_server.spec, HOST_TARGET) as device:
+        assert device.name == shared_server.spec
     other = load_target("armv7" if host_arch() != "armv7" else "aarch64")
     with pytest.raises(DeviceError, match="but target"):
-        open_device(server.spec, other)
+        open_device(shared_server.spec, other)
 
 
 @pytest.mark.parametrize("spec", [

@@ -14,21 +14,24 @@ class SimpleProvider:
     """
 
     def choose(self, workload: Workload, target: Target) -> Decision:
-        loops = [n for n in workload.spatial if n > 1]
-        if workload.family == "elementwise" or not loops:
+        if workload.family == "elementwise" or workload.columns is None:
             return Decision(algorithm="per-row", reason="no reduction: one pass over the rows")
         lanes = target.cpu.vector_bits // 32
-        columns = _columns(loops[-1], lanes)
+        columns = _columns(workload.spatial[workload.columns], lanes)
         budget = max(1, target.cpu.vector_registers // 2 // -(-columns // lanes))
-        rows = _divisor(loops[-2], budget) if len(loops) > 1 and workload.reuse else 1
+        rows = 1 if workload.rows is None else _divisor(workload.spatial[workload.rows], budget)
         return Decision(algorithm="register-tile", tile=(rows, columns),
-                        reason=f"{rows} rows of {columns} floats stay in registers over {workload.reduction}")
+                        reason=f"{rows} x {columns} results stay in registers over {workload.reduction}")
 
 
 def _columns(extent: int, lanes: int) -> int:
-    """Up to four vectors: a divisor of the row unless that leaves most lanes empty."""
-    exact = _divisor(extent, 4 * lanes)
-    return exact if exact >= min(lanes, extent) else min(2 * lanes, extent)
+    """Up to four vectors: the divisor of the row that fills its lanes best, the widest of those.
+
+    A row that only narrow tiles divide is cut into two vectors and a remainder instead.
+    """
+    divisors = [d for d in range(1, min(extent, 4 * lanes) + 1) if extent % d == 0]
+    best = max(divisors, key=lambda d: (d / (-(-d // lanes) * lanes), d))
+    return best if best >= min(lanes, extent) / 2 else min(2 * lanes, extent)
 
 
 def _divisor(number: int, limit: int) -> int:

@@ -18,8 +18,8 @@ class Workload(Frozen):
 
     family: contraction (a reduction over a product: convolution, matrix product), reduction (sum, max, mean) or
     elementwise. shapes: of every argument. spatial, reduction: loop extents of the block that does most of the work,
-    outermost first. reuse: moving along the second innermost spatial loop that is not 1 reads some operand again.
-    flops: 2 x multiply-adds.
+    outermost first. columns: index of the spatial loop that becomes the vector; rows: of the one to unroll beside it,
+    None when there is none. flops: 2 x multiply-adds.
     """
 
     kernel: str
@@ -27,15 +27,16 @@ class Workload(Frozen):
     shapes: tuple[tuple[int, ...], ...]
     spatial: tuple[int, ...]
     reduction: tuple[int, ...]
-    reuse: bool
+    columns: int | None
+    rows: int | None
     flops: int
 
 
 class Decision(Frozen):
     """How to schedule a workload: plain data, so it can be stored and replayed.
 
-    tile: (rows, columns) of the register tile: extents taken from the two innermost spatial loops that are not 1;
-    columns are the vector. reason: for `explain`.
+    tile: (rows, columns) of the register tile, taken from the workload's spatial loops of these names; columns are
+    the vector. reason: for `explain`.
     """
 
     algorithm: Literal["register-tile", "per-row", "default"]

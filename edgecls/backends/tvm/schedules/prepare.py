@@ -25,6 +25,23 @@ class Block:
         return bool(self.reduction) and len({hash(r.source) for r in self.node.reads} - {hash(self.node.writes[0].source)}) > 1
 
     @property
+    def columns(self) -> int | None:
+        """Position in `spatial` of the axis that becomes the vector: the innermost that is not 1."""
+        return next((i for i in reversed(range(len(self.spatial))) if self.spatial[i] > 1), None)
+
+    @property
+    def rows(self) -> int | None:
+        """Position in `spatial` of the axis to unroll: the innermost along which the vector operand stays the same,
+        so that each loaded vector is used once per row; else the innermost beside the columns."""
+        if self.columns is None:
+            return None
+        others = [i for i in reversed(range(self.columns)) if self.spatial[i] > 1]
+        axes = [v.var for v in self.node.iter_vars if v.iter_type == 0]
+        vectors = [r for r in self.node.reads if _depends(r, axes[self.columns])]
+        shared = [i for i in others if not any(_depends(r, axes[i]) for r in vectors)]
+        return (shared or others or [None])[0]
+
+    @property
     def work(self) -> int:
         return math.prod(self.spatial) * math.prod(self.reduction)
 
@@ -87,3 +104,9 @@ def _is_copy(block: Block) -> bool:
 
 def _multiplies(node: Any) -> bool:
     return len({hash(r.source) for r in node.reads} - {hash(node.writes[0].source)}) > 1
+
+
+def _depends(region: Any, variable: Any) -> bool:
+    tvm = import_tvm()
+    used = [v for r in region.region for v in tvm.tirx.analysis.undefined_vars(r.min)]
+    return any(v.same_as(variable) for v in used)

@@ -24,25 +24,25 @@ def register_tile(schedule: Any, tile: tuple[int, int]) -> set[str]:
         return set()
     names = {main.name, schedule.get(epilogue).name_hint}
     loops = schedule.get_loops(epilogue)
-    wide = [loop for loop in loops if int(schedule.get(loop).extent) > 1]
-    if not wide:
+    if main.columns is None or len(loops) != len(main.spatial):
         return set()
     rows, columns = tile
-    column_outer, column = schedule.split(wide[-1], [None, columns])
+    column_outer, column = schedule.split(loops[main.columns], [None, columns])
     inner = [column]
-    outer = [loop for loop in loops if not loop.same_as(wide[-1])]
-    if rows > 1 and len(wide) > 1:
-        row_outer, row = schedule.split(wide[-2], [None, rows])
-        outer = [row_outer if loop.same_as(wide[-2]) else loop for loop in outer]
+    outer = [loop for i, loop in enumerate(loops) if i != main.columns]
+    if rows > 1 and main.rows is not None:
+        row_outer, row = schedule.split(loops[main.rows], [None, rows])
+        outer[main.rows] = row_outer
         inner.insert(0, row)
     schedule.reorder(*outer, column_outer, *inner)
     schedule.compute_at(main.rv, column_outer)
     schedule.set_scope(main.rv, 0, "local")
-    _order_reduction(schedule, main, depth=len(outer) + 1)
     if len(inner) > 1:
         schedule.unroll(inner[0])
     schedule.vectorize(inner[-1])
-    schedule.parallel(schedule.fuse(*outer) if len(outer) > 1 else outer[0])
+    # before the reduction is taken apart: its halves alone may not run in parallel
+    schedule.parallel(schedule.fuse(*outer) if len(outer) > 1 else outer[0] if outer else column_outer)
+    _order_reduction(schedule, main, depth=2 if outer else 1)
     return names
 
 

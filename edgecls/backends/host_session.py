@@ -20,6 +20,13 @@ _MAX_RUNS = 1_000_000
 _MAX_THREADS = 256
 
 
+def check_threads(threads: int) -> int:
+    """Refuse a number of threads that nobody means. Raises DeviceError."""
+    if not 1 <= threads <= _MAX_THREADS:
+        raise DeviceError(f"{threads} threads are not possible", f"choose 1 to {_MAX_THREADS} threads")
+    return threads
+
+
 class HostSession(ABC):
     """See edgecls.interfaces.Session. plans: batch -> its (inputs, outputs)."""
 
@@ -27,8 +34,6 @@ class HostSession(ABC):
 
     def __init__(self, plans: Mapping[int, tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]], contract: Contract,
                  artifact_hash: str, threads: int, facts: Callable[[], DeviceFacts]) -> None:
-        if not 1 <= threads <= _MAX_THREADS:
-            raise DeviceError(f"{threads} threads are not possible", f"choose 1 to {_MAX_THREADS} threads")
         self.batches = tuple(sorted(plans))
         self.inputs, self.outputs = plans[self.batches[0]]
         self.contract = contract

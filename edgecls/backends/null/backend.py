@@ -9,7 +9,7 @@ import onnx
 from onnx import helper
 
 from edgecls.backends.host_bundle import Specs, host_manifest
-from edgecls.backends.host_session import HostSession
+from edgecls.backends.host_session import HostSession, check_threads
 from edgecls.bundle import write_bundle
 from edgecls.frozen import Frozen
 from edgecls.interfaces import Device, Progress, silent
@@ -51,7 +51,7 @@ class NullSession(HostSession):
         smallest = manifest.batches[0]
         plans = {b: (_scale(manifest.inputs, b, smallest), _scale(manifest.outputs, b, smallest))
                  for b in manifest.batches}
-        super().__init__(plans, manifest.contract, artifact.hash, threads, device.facts)
+        super().__init__(plans, manifest.contract, artifact.hash, check_threads(threads), device.facts)
         self._zeros = {b: {s.name: np.zeros(s.shape, s.dtype) for s in plans[b][1]} for b in plans}
 
     def _invoke(self, batch: int, feed: dict[str, Array]) -> dict[str, Array]:

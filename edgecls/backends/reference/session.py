@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgecls.backends.host_session import HostSession
+from edgecls.backends.host_session import HostSession, check_threads
 from edgecls.contract import Contract
 from edgecls.errors import DataError, ModelError
 from edgecls.types import Array, DeviceFacts, ExportedGraph, KernelTime, Layer, OptimizedGraph, TensorSpec
@@ -66,6 +66,7 @@ class ReferenceSession(HostSession):
 
     def __init__(self, models: Mapping[int, bytes], contract: Contract, artifact_hash: str, threads: int,
                  facts: Callable[[], DeviceFacts], *, optimize: bool = False, layers: Sequence[Layer] = ()) -> None:
+        check_threads(threads)
         self._models = dict(models)
         self._optimize = optimize
         self._layers = layers

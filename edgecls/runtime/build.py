@@ -25,6 +25,7 @@ _INCLUDE = f"-I{C_FOLDER / 'include'}"
 _CFLAGS = ("-O2", "-std=c11", "-Wall", "-Wextra", "-Werror", "-ffp-contract=off", "-fvisibility=hidden",
            "-ffunction-sections", "-fdata-sections", f'-DEC_VERSION="{__version__}"')
 _LDFLAGS = ("-Wl,-z,relro,-z,now,-z,noexecstack", "-Wl,--gc-sections", "-s")
+_PROGRAM = ("ec_run.c", "serve.c")  # not in the library
 _LIBS = ("-ldl", "-lpthread", "-lm")
 _SYMBOL = re.compile(r"ec_model_([0-9a-f]{32})")
 
@@ -52,11 +53,13 @@ class StaticModel(Frozen):
 def build_runner(arch: Arch, toolchain: Toolchain, *, static_models: Sequence[StaticModel] = ()) -> Path:
     """ec_run for `arch`: dynamic and for any bundle, or static with `static_models` linked in.
 
+    A static program wants find_toolchain(arch, static=True).
+
     Raises ToolchainError when the compiler fails, BundleError for an unusable model, OutputError when the cache
     folder cannot be written.
     """
     _check_arch(arch, toolchain)
-    sources = [*_sources("src"), *_sources("run")]
+    sources = _sources()
     models = tuple(static_models)
     if len({m.build_id for m in models}) != len(models):
         raise BundleError("a model is linked into the program twice", "name each model once")
@@ -65,10 +68,7 @@ def build_runner(arch: Arch, toolchain: Toolchain, *, static_models: Sequence[St
     def build(folder: Path, output: Path) -> None:
         args = [*_CFLAGS, _INCLUDE, *map(str, sources)]
         if models:
-            args += _write_models(folder, models)
-            args += ["-DEC_STATIC_MODELS", *toolchain.static_flags]
-        else:
-            args += ["-rdynamic"]
+            args += ["-DEC_STATIC_ONLY", "-static", *_write_models(folder, models)]
         toolchain.run([*args, *_LDFLAGS, "-o", output.name, *_LIBS], cwd=folder)
 
     return _cached("ec_run", toolchain, inputs, build)
@@ -77,7 +77,7 @@ def build_runner(arch: Arch, toolchain: Toolchain, *, static_models: Sequence[St
 def build_library(arch: Arch, toolchain: Toolchain) -> Path:
     """libedgecls.so for `arch`. Raises ToolchainError, OutputError."""
     _check_arch(arch, toolchain)
-    sources = _sources("src")
+    sources = [file for file in _sources() if file.name not in _PROGRAM]
 
     def build(folder: Path, output: Path) -> None:
         toolchain.run([*_CFLAGS, "-fPIC", _INCLUDE, *map(str, sources), "-shared", "-Wl,-soname,libedgecls.so.1",
@@ -133,8 +133,8 @@ def _cached(name: str, toolchain: Toolchain, inputs: Sequence[str], build: Calla
         folder = Path(tempfile.mkdtemp(prefix=".build-", dir=home))
         try:
             build(folder, folder / name)
-            with (folder / name).open("rb") as file:
-                os.fsync(file.fileno())
+            with (folder / name).open("rb") as made:
+                os.fsync(made.fileno())
             (folder / name).replace(home / name)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -151,10 +151,10 @@ def cache_folder() -> Path:
     return (Path(root) if Path(root).is_absolute() else Path.home() / ".cache") / "edgecls"
 
 
-def _sources(folder: str) -> list[Path]:
-    found = sorted((C_FOLDER / folder).glob("*.c"))
+def _sources() -> list[Path]:
+    found = sorted((C_FOLDER / "src").glob("*.c"))
     if not found:
-        raise InternalError(f"the C sources in {C_FOLDER / folder} are missing", "install edgecls again")
+        raise InternalError(f"the C sources in {C_FOLDER} are missing", "install edgecls again")
     return found
 
 

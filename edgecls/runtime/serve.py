@@ -6,6 +6,7 @@ import re
 import struct
 from collections.abc import Mapping, Sequence
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +24,8 @@ from edgecls.runtime.feed import (
     spec_bytes,
     tensor_bytes,
 )
-from edgecls.runtime.wire import Request, Wire, install_error, printable
+from edgecls.runtime.status import complaint, printable, tail
+from edgecls.runtime.wire import Request, Wire
 from edgecls.toolchain import find_toolchain
 from edgecls.types import Array, Artifact, DeviceFacts, KernelTime, MeasureSettings, Pixels, Samples, TensorSpec
 
@@ -86,8 +88,8 @@ def open_serve_session(artifact: Artifact, device: Device, threads: int = 1) -> 
     runner = build_runner(device.arch, find_toolchain(device.arch, glibc=glibc))
     home = device.push({"ec_run": runner, "bundle.ecls": artifact.path})
     program = f"{home}/ec_run"
-    folder = _install(device, program, f"{home}/bundle.ecls", home)
-    wire = Wire(device.start([program, "--serve", folder, "--threads", str(threads)]), device.name)
+    folder = _install(device, program, f"{home}/bundle.ecls", home)  # verifies every byte: --trust from here on
+    wire = Wire(device.start([program, folder, "--serve", "--trust", "--threads", str(threads)]), device.name)
     try:
         calls = _check_description(wire, artifact, threads)
     except BaseException:
@@ -113,7 +115,7 @@ class ServeSession:
         self._layers = manifest.layers
         self._device = device
         self._wire = wire
-        self._argv = list(argv)
+        self._argv = [*argv, "--trust"]
         self._calls = dict(calls)
 
     def run(self, feed: Mapping[str, Feed]) -> dict[str, Array]:
@@ -123,25 +125,21 @@ class ServeSession:
         """
         self._check_names(feed)
         images = {name: found for name, value in feed.items() if (found := images_of(value)) is not None}
-        for name in images:
-            if name != self.contract.image_input.name:
-                raise DataError(f"input {name!r} is not an image", "give a tensor of its shape")
-        if images and len(self.inputs) == 1:
+        if images:
+            self._check_image_network()
             pixels = images[self.inputs[0].name]
             return self._run(Request.RUN_IMAGES, len(pixels), [part for image in pixels for part in image_parts(image)])
-        tensors = {name: np.concatenate([self.preprocess(image) for image in images[name]]) if name in images
-                   else np.asarray(value) for name, value in feed.items()}
+        tensors = {name: np.asarray(value) for name, value in feed.items()}
         batch = self._batch_of(tensors)
         specs = self._at(self.inputs, batch)
         return self._run(Request.RUN, batch, [tensor_bytes(tensors[spec.name], spec) for spec in specs])
 
     def preprocess(self, image: Pixels) -> Array:
         """The tensor, at batch 1, that the device itself makes of one image by the contract."""
-        name = self.contract.image_input.name
-        spec = next(spec for spec in self.inputs if spec.name == name)
-        one = at_batch(spec, 1, min(self.batches))
+        self._check_image_network()
+        one = at_batch(self.inputs[0], 1, min(self.batches))
         reply = self._wire.request(Request.PREPROCESS, image_parts(image), length=spec_bytes(one))
-        return read_tensors(reply, [one])[name]
+        return read_tensors(reply, [one])[one.name]
 
     def measure(self, settings: MeasureSettings) -> Samples:
         """Nanoseconds of each run, timed by ec_run itself; on an emulated device executed instructions per inference.
@@ -190,7 +188,7 @@ class ServeSession:
         if self.emulated:
             return DeviceFacts(name=known.name, machine=known.machine, emulated=True, os=known.os,
                                libc=known.libc or printable(said.libc or "") or None, emulator=known.emulator)
-        merged = {}
+        merged: dict[str, Any] = {}
         for key in DeviceFacts.__struct_fields__:
             here, there = getattr(known, key), getattr(said, key)
             fixed = key in ("name", "machine", "emulated", "emulator") or there is None
@@ -220,6 +218,11 @@ class ServeSession:
         names = [spec.name for spec in self.inputs]
         if set(feed) != set(names):
             raise DataError(f"inputs {sorted(feed)} were given, the network takes {names}", "give exactly its inputs")
+
+    def _check_image_network(self) -> None:
+        if self.contract.image_input.name != self.inputs[0].name or len(self.inputs) != 1:
+            raise DataError(f"the device prepares images for networks with one input, this one has {len(self.inputs)}",
+                            "give tensors: edgecls.preprocess makes them")
 
     def _known_batch(self, batch: int) -> int:
         if batch not in self._calls:
@@ -289,7 +292,9 @@ def _install(device: Device, program: str, bundle: str, home: str) -> str:
             said += chunk
         status = process.wait(timeout=600)
         if status != 0:
-            raise install_error(status, process.errors(), device.name)
+            raise complaint(process.errors(), device.name) or DeviceError(
+                f"{device.name}: ec_run --install ended with status {status}: {tail(process.errors())}",
+                "check that the device runs programs from that folder and has room")
     except OSError as error:
         raise DeviceError(f"{device.name}: reading its answer failed: {error.strerror or error}",
                           "check the connection and try again") from None

@@ -26,6 +26,23 @@ class Status(IntEnum):
     PROTOCOL = 13
 
 
+# ec_status_str
+TEXTS = {
+    "bad argument": Status.ARGUMENT,
+    "input/output error": Status.IO,
+    "damaged bundle": Status.BUNDLE,
+    "bad model descriptor": Status.MODEL,
+    "wrong device": Status.DEVICE,
+    "not enough memory": Status.MEMORY,
+    "cannot load": Status.LOAD,
+    "cannot create threads": Status.THREADS,
+    "image not accepted": Status.IMAGE,
+    "kernel failed": Status.KERNEL,
+    "self-test failed": Status.SELFTEST,
+    "not supported": Status.UNSUPPORTED,
+    "protocol violation": Status.PROTOCOL,
+}
+
 _MEANING: dict[int, tuple[type[EdgeclsError], str]] = {
     Status.IO: (DeviceError, "check the free space and the permissions on the device"),
     Status.BUNDLE: (BundleError, "compile the model again, or copy the bundle again if it came over a network"),
@@ -44,6 +61,21 @@ def error_of(status: int, text: str, device: str) -> EdgeclsError:
     """The error for what libedgecls on `device` refused, in its own words."""
     kind, hint = _MEANING.get(status, _OTHER)
     return kind(f"{device}: {printable(text).strip() or f'failed with status {status}'}", hint)
+
+
+def complaint(errors: str, device: str) -> EdgeclsError | None:
+    """The error for what ec_run wrote before it gave up, `ec_run: STATUS: SENTENCE`; None without such a line."""
+    for line in reversed(errors.splitlines()):
+        program, _, rest = line.partition(": ")
+        name, _, text = rest.partition(": ")
+        if program == "ec_run" and name in TEXTS:
+            return error_of(TEXTS[name], text or name, device)
+    return None
+
+
+def tail(errors: str) -> str:
+    """The end of what a program wrote to standard error, to be quoted in a message."""
+    return printable(errors)[-2000:].strip()
 
 
 def printable(text: str) -> str:

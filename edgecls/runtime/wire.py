@@ -18,7 +18,7 @@ import msgspec
 from edgecls.errors import DataError, DeviceError, EdgeclsError
 from edgecls.frozen import decode_json
 from edgecls.interfaces import Process
-from edgecls.runtime.status import error_of, printable
+from edgecls.runtime.status import complaint, error_of, tail
 
 PROTOCOL_VERSION = 1
 MAX_PAYLOAD = 1 << 30
@@ -29,7 +29,6 @@ _STATUS = struct.Struct("<I")
 _MAGIC = 0x56534345
 _REPLY = 0x8000
 _ERROR = 0xFFFF
-_TAIL = 2000
 
 T = TypeVar("T")
 
@@ -92,7 +91,7 @@ class Wire:
 
     def fault(self, what: str) -> DeviceError:
         """The error for a reply that cannot be true. Ends the conversation."""
-        said = printable(self._process.errors())[-_TAIL:].strip()
+        said = tail(self._process.errors())
         self._broken = what
         self._process.close()
         return DeviceError(f"{self._device}: {what}" + (f"; it said: {said}" if said else ""),
@@ -143,8 +142,13 @@ class Wire:
             raise self.fault(f"its {kind.name} reply has {size} bytes; {allowed[0]} to {allowed[-1]} were expected")
         return code, self._receive(size)
 
-    def _died(self) -> DeviceError:
-        status = ""
-        with contextlib.suppress(EdgeclsError):
-            status = f" with status {self._process.wait(timeout=5)}"
-        return self.fault(f"ec_run ended{status} before it answered")
+    def _died(self) -> EdgeclsError:
+        try:
+            status = self._process.wait(timeout=5)
+        except DeviceError as error:  # the transport knows better: a dropped connection, say
+            self._broken = error.message
+            self._process.close()
+            return error
+        said = complaint(self._process.errors(), self._device)
+        fault = self.fault(f"ec_run ended with status {status} before it answered")
+        return said or fault

@@ -111,6 +111,17 @@ def test_an_error_that_arrives_before_the_request_was_read_is_not_lost() -> None
         Wire(process, "board").request(Request.RUN, [b"x" * 100], length=4)
 
 
+def test_what_the_transport_says_of_a_death_is_kept() -> None:
+    class Dropped(Script):
+        def wait(self, timeout: float | None = None) -> int:
+            raise DeviceError("board: the connection was lost", "check the cable")
+
+    wire = Wire(Dropped(b""), "board")
+    for _ in range(2):
+        with pytest.raises(DeviceError, match="the connection was lost"):
+            wire.request(Request.RUN, length=4)
+
+
 def test_partial_writes_are_continued() -> None:
     class Slow(io.BytesIO):
         def write(self, data: memoryview) -> int:  # type: ignore[override]

@@ -19,6 +19,7 @@ SOURCE = Path(__file__).with_name("tiny_model.c")
 LABELS = ("cat", "dog", "fish", "bird")
 MEAN, STD = (0.5, 0.25, 0.125), (0.25, 0.5, 0.75)
 PIXELS, CLASSES = 3 * 8 * 8, 4
+_QEMU = {"x86_64": "max", "aarch64": "cortex-a72", "armv7": "cortex-a7"}
 _ARCH = {"x86_64": 1, "aarch64": 2, "armv7": 3}
 
 CONTRACT = Contract(
@@ -82,7 +83,8 @@ class TinyModel:
     def manifest(self, toolchain: Toolchain) -> Manifest:
         cpu = Cpu(name="generic", arch=toolchain.arch, features=(), cores=1, clock_mhz=1000, vector_bits=128,
                   vector_registers=16, fma_pipes=1, fma_latency=4, load_ports=1, cache=Cache(l1d=32768, l2=262144))
-        target = Target(name="tiny-board", description="", cpu=cpu, memory_mb=512, os=Os(glibc="2.28"))
+        target = Target(name="tiny-board", description="", cpu=cpu, memory_mb=512, os=Os(glibc="2.36"),
+                        qemu_cpu=_QEMU[toolchain.arch])
         layers = tuple(
             Layer(index=i, batch=b, kernel=f"{op}_{b}", onnx_nodes=(op,), op=op, algorithm="direct", layout="NCHW",
                   precision="float32", weight_bytes=0, activation_bytes=0, flops=0)

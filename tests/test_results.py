@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import jsonschema
@@ -24,9 +23,7 @@ from edgecls.results import (
 )
 from edgecls.targets import load_target
 from edgecls.types import Layer, Manifest, TensorSpec, Unsupported
-
-sys.path.append(str(Path(__file__).parent / "report"))
-import sample_results as sample
+from tests import sample_results as sample
 
 COMMITTED = Path(__file__).parent.parent / "docs" / "schema.json"
 VALIDATOR = jsonschema.Draft202012Validator(schema())

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from fake_session import FakeSession, contract
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -14,6 +13,7 @@ from edgecls.harness.differences import difference, largest
 from edgecls.harness.metrics import average_precision
 from edgecls.results import AccuracyResult
 from edgecls.types import Gate
+from tests.harness.fake_session import FakeSession, contract
 
 LABELS = ("a", "b", "c", "d")
 

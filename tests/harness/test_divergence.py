@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from fake_session import FakeSession
 
 from edgecls.errors import DataError
 from edgecls.harness import compare_outputs
 from edgecls.harness.divergence import random_inputs
 from edgecls.types import TensorSpec
+from tests.harness.fake_session import FakeSession
 
 
 def first_four(tensor):

@@ -4,13 +4,13 @@ import itertools
 
 import msgspec
 import pytest
-from fake_session import EMULATED, FACTS, FakeSession
 
 from edgecls.errors import DataError, DeviceError, InternalError
 from edgecls.frozen import decode_json, encode_json
 from edgecls.harness import compare_latency, measure_latency
 from edgecls.results import InstructionResult, LatencyResult, Limits
 from edgecls.types import MeasureSettings, Samples
+from tests.harness.fake_session import EMULATED, FACTS, FakeSession
 
 SETTINGS = MeasureSettings(runs=50)
 MS = 1_000_000

@@ -8,7 +8,6 @@ from xml.etree import ElementTree
 
 import msgspec
 import pytest
-import sample_results as sample
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,6 +17,7 @@ from edgecls.report import RENDERERS, build_report, load_results, render, text
 from edgecls.report.plot import latency_svg
 from edgecls.report.tables import tables
 from edgecls.results import CheckResult, Report, parse_result
+from tests import sample_results as sample
 
 
 def report(results=None):

@@ -33,11 +33,11 @@ def command(bundle: Path, device: str | None, threads: int, batch: int, runs: in
     A measurement that fails its own conditions says INVALID and why.
     """
     from edgecls import pipeline
-    from edgecls.report import build_report, render_markdown
+    from edgecls.cli.summary import measurement_lines
 
     output = JsonOutput(json_file)
     settings = MeasureSettings(batch=batch, warmup=warmup, runs=runs, repeats=repeats, threads=threads)
     with Console(quiet) as console:
         result = pipeline.bench(bundle, device=device, settings=settings, progress=console.progress)
-    output.say(render_markdown(build_report({bundle.name: result})).decode())
+    output.say("\n".join(measurement_lines(result)))
     output.write(result)

@@ -16,6 +16,7 @@ from edgecls.frozen import encode_json
 from edgecls.output import check_writable, write_beside
 
 _LINE_EVERY_SECONDS = 2.0
+_COUNT_EVERY_LINES = 5
 
 
 class Console:
@@ -82,24 +83,26 @@ class _Lines:
     """A thread, because the work that should be heard of may not call again for a minute."""
 
     def __init__(self) -> None:
-        self._now = ""
+        self._now = ("", 0, 0)
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._write, daemon=True)
         self._thread.start()
 
     def show(self, stage: str, done: int, total: int) -> None:
-        self._now = f"{printable(stage)} ({done} of {total})" if total else printable(stage)
+        self._now = (stage, done, total)
 
     def stop(self) -> None:
         self._over.set()
         self._thread.join()
 
     def _write(self) -> None:
-        written = ""
+        written, silent = ("", 0, 0), 0
         while not self._over.wait(_LINE_EVERY_SECONDS):
-            if self._now != written:
-                written = self._now
-                click.echo(f"  {written}", err=True)
+            now, silent = self._now, silent + 1
+            if now[0] != written[0] or (now != written and silent >= _COUNT_EVERY_LINES):
+                written, silent = now, 0
+                stage, done, total = now
+                click.echo(f"  {printable(stage)}" + (f" ({done} of {total})" if total > 1 else ""), err=True)
 
 
 class JsonOutput:

@@ -14,17 +14,13 @@ from collections.abc import Sequence
 from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from edgecls.cli import options
-from edgecls.errors import DataError, InternalError, MissingExtraError, OutputError
+from edgecls.errors import DataError, MissingExtraError, OutputError
 from edgecls.frozen import content_hash, encode_json, sha256
 from edgecls.output import write_beside
-
-if TYPE_CHECKING:
-    from edgecls.results import AccuracyResult, Measurement
 
 _STEPS = "demo-steps.json"
 _PHOTOGRAPH = re.compile(r"imagenet_\d+_(\d+)\.jpg")
@@ -44,14 +40,14 @@ def command(target: str, out: Path, limit: int | None, quiet: bool) -> None:
     extra `demo`. Repeating it only does what has changed.
     """
     from edgecls.frontend.lite0 import lite0_weights
-    from edgecls.results import AccuracyResult, InstructionResult, LatencyResult, parse_result
     from edgecls.targets import load_target
 
     name = load_target(target).name
     photographs, weights = _photographs(), lite0_weights()
     _make_folder(out)
     model, data, bundle = out / "efficientnet-lite0.onnx", out / "photographs.csv", out / f"{name}.ecls"
-    accuracy, speed, report = (out / f"{name}-{rest}" for rest in ("accuracy.json", "bench.json", "report.md"))
+    accuracy, speed = out / f"{name}-accuracy.json", out / f"{name}-bench.json"
+    reports = [out / f"{name}-report.md", out / f"{name}-report.html"]
     some = ["--limit", str(limit)] if limit else []
     write_beside(data, [photographs])
     steps = _Steps(out, ["--quiet"] if quiet else [])
@@ -61,14 +57,9 @@ def command(target: str, out: Path, limit: int | None, quiet: bool) -> None:
     steps.run(["validate", str(bundle), "--data", str(data), "--reference", str(model), *some,
                "--json", str(accuracy)], accuracy, [bundle, model, data])
     steps.run(["bench", str(bundle), "--json", str(speed)], speed, [bundle])
-    steps.run(["report", str(accuracy), str(speed), "-o", str(report)], report, [accuracy, speed], quiet_flag=False)
-
-    found = parse_result(accuracy.read_bytes(), str(accuracy))
-    measured = parse_result(speed.read_bytes(), str(speed))
-    if not isinstance(found, AccuracyResult) or not isinstance(measured, LatencyResult | InstructionResult):
-        raise InternalError("a step of the demo wrote another kind of result", f"delete {out} and try again")
-    click.echo(_summary(name, found, measured))
-    click.echo("files: " + " ".join(str(p) for p in (model, bundle, accuracy, speed, report)))
+    for report in reports:
+        steps.run(["report", str(accuracy), str(speed), "-o", str(report)], report, [accuracy, speed],
+                  quiet_flag=False)
 
 
 class _Steps:
@@ -88,13 +79,16 @@ class _Steps:
             quiet_flag: bool = True) -> None:
         """`edgecls ARGV`, unless `output` is there and was made by it from the same `inputs`."""
         from edgecls.cli.main import cli
+        from edgecls.cli.summary import summary_lines
+        from edgecls.results import parse_result
 
         recipe = content_hash([self._code, argv, [sha256(p.read_bytes()) for p in inputs], more])
-        line = f"$ edgecls {shlex.join(argv)}"
+        click.echo(f"$ edgecls {shlex.join(argv)}")
         if output.is_file() and self._known.get(output.name) == [recipe, sha256(output.read_bytes())]:
-            click.echo(f"{line}\n  already done")
+            click.echo("(already done)")
+            if output.suffix == ".json":
+                click.echo("\n".join(summary_lines(parse_result(output.read_bytes(), str(output)))))
             return
-        click.echo(line)
         with cli.make_context("edgecls", [*argv, *(self._flags if quiet_flag else [])]) as context:
             cli.invoke(context)
         self._known[output.name] = [recipe, sha256(output.read_bytes())]
@@ -134,23 +128,3 @@ def _code_hash() -> str:
             elif not entry.name.endswith(".pyc"):
                 hashes.append([entry.name, sha256(entry.read_bytes())])
     return content_hash(hashes)
-
-
-def _summary(name: str, accuracy: AccuracyResult, speed: Measurement) -> str:
-    from edgecls.results import InstructionResult
-
-    lines = [f"\nefficientnet-lite0 on {name}:"]
-    metrics = accuracy.metrics.single_label
-    if metrics is not None and accuracy.agreement is not None:
-        lines += [f"  top-1                     {metrics.top1_correct} of {metrics.images}",
-                  f"  top-5                     {metrics.top5_correct} of {metrics.images}",
-                  f"  same top-1 as onnxruntime {round(accuracy.agreement * metrics.images)} of {metrics.images}"]
-    if accuracy.relative_logit_difference is not None:
-        lines.append(f"  largest logit difference  {accuracy.relative_logit_difference:.2g} of the logit range")
-    if isinstance(speed, InstructionResult):
-        lines.append(f"  instructions per image    {speed.instructions_per_inference / 1e6:.1f} million, counted in "
-                     "emulation: this is not a time")
-    else:
-        lines.append(f"  median latency            {speed.p50_ms:.2f} ms" + ("" if speed.valid else
-                                                                            " (INVALID: the report says why)"))
-    return "\n".join(lines)

@@ -35,12 +35,12 @@ def command(ctx: click.Context, bundle: Path, data: Path, reference: Path | None
     if reference is None and (min_agreement is not None or max_logit_difference is not None):
         raise click.UsageError("--min-agreement and --max-logit-difference need --reference model.onnx")
     from edgecls import pipeline
-    from edgecls.report import build_report, render_markdown
+    from edgecls.cli.summary import accuracy_lines
 
     with Console(quiet) as console:
         result = pipeline.validate(bundle, data, reference=reference, device=device, threads=threads, limit=limit,
                                    gate=gate, progress=console.progress, note=console.note)
-    output.say(render_markdown(build_report({bundle.name: result})).decode())
+    output.say("\n".join(accuracy_lines(result)))
     output.write(result)
     if result.gate is not None and not result.gate.passed:
         ctx.exit(2)

@@ -144,7 +144,7 @@ def flatten(value: msgspec.Struct, prefix: str = "") -> dict[str, Any]:
 
 def _explain(message: str, origin: str) -> TargetError:
     """msgspec says "<what> - at `$.cpu.arch`"; add the keys or values that are allowed at that place."""
-    what, _, place = message.replace("`object`", "a table").partition(" - at `$")
+    what, _, place = re.sub(r"`object( \| null)?`", "a table", message).partition(" - at `$")
     path = place.rstrip("`").lstrip(".")
     kind = _type_at(path)
     where = f"{origin}: {path}: " if path else f"{origin}: "

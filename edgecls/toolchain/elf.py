@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 from elftools.elf.elffile import ELFFile
@@ -14,6 +15,7 @@ from edgecls.types import Arch
 
 _ARCH: dict[tuple[str, int], Arch] = {("EM_X86_64", 64): "x86_64", ("EM_AARCH64", 64): "aarch64",
                                       ("EM_ARM", 32): "armv7"}
+_MAX_VERSIONS = 4096
 
 
 def elf_arch(path: Path) -> Arch | None:
@@ -78,8 +80,9 @@ def _versions(path: Path) -> list[tuple[str, str]]:
         section = elf.get_section_by_name(".gnu.version_r")
         if section is None:
             return []
-        return [(str(library.name), str(version.name)) for library, versions in section.iter_versions()
-                for version in versions]
+        # a damaged count would be believed and the last entry read over and over
+        return list(islice(((str(library.name), str(version.name)) for library, versions in section.iter_versions()
+                            for version in versions), _MAX_VERSIONS))
 
 
 @contextmanager

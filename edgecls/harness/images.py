@@ -37,7 +37,7 @@ def answer(session: Session, pixels: Sequence[Pixels]) -> Array:
     """What the answering output holds for each image: (len(pixels), classes), its own dtype.
 
     Runs the session's smallest batch; the last one is filled up by repeating its last image.
-    Raises DeviceError when the session returns something of another shape.
+    Raises DeviceError when the session returns something of another shape, ContractError when it has no such output.
     """
     name, batch = session.contract.image_input.name, min(session.batches)
     output = session.contract.answer
@@ -45,8 +45,12 @@ def answer(session: Session, pixels: Sequence[Pixels]) -> Array:
     for start in range(0, len(pixels), batch):
         group = list(pixels[start : start + batch])
         filled = group + group[-1:] * (batch - len(group))
-        values = np.asarray(session.run({name: filled[0] if batch == 1 else filled})[output.name])
-        if values.size == 0 or values.shape[0] != batch:
+        outputs = session.run({name: filled[0] if batch == 1 else filled})
+        if output.name not in outputs:
+            raise ContractError(f"the contract names the output {output.name!r}, the network has {', '.join(outputs)}",
+                                "export the model again with this version of edgecls")
+        values = np.asarray(outputs[output.name])
+        if values.ndim == 0 or values.size == 0 or values.shape[0] != batch:
             raise DeviceError(f"output {output.name!r} has the shape {values.shape} for a batch of {batch}",
                               "compile the model again with this version of edgecls")
         rows.append(values.reshape(batch, -1)[: len(group)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -25,20 +26,25 @@ _REPORTABLE = (AccuracyResult, LatencyResult, InstructionResult, Comparison, Div
 
 
 def load_results(paths: Sequence[Path]) -> dict[str, AnyResult]:
-    """Read result files; the name of each is its path as given. Raises DataError naming the file."""
+    """Read result files; each goes by its file name, or by its path where two have the same name.
+
+    Raises DataError naming the file.
+    """
     results: dict[str, AnyResult] = {}
+    alike = Counter(p.name for p in paths)
     for path in paths:
-        name = str(path).encode("utf-8", "replace").decode()
+        full = str(path)
+        name = (path.name if alike[path.name] == 1 else full).encode("utf-8", "replace").decode()
         if name in results:
-            raise DataError(f"{name}: is given twice", "name each result once")
+            raise DataError(f"{full}: is given twice", "name each result once")
         try:
             if not path.is_file():
-                raise DataError(f"{name}: no such file", _GIVE)
+                raise DataError(f"{full}: no such file", _GIVE)
             if path.stat().st_size > _MAX_BYTES:
-                raise DataError(f"{name}: is larger than {_MAX_BYTES >> 20} MB", "give a result file")
-            results[name] = parse_result(path.read_bytes(), name)
+                raise DataError(f"{full}: is larger than {_MAX_BYTES >> 20} MB", "give a result file")
+            results[name] = parse_result(path.read_bytes(), full)
         except OSError as error:
-            raise DataError(f"{name}: cannot be read: {error.strerror or error}", "check the path") from None
+            raise DataError(f"{full}: cannot be read: {error.strerror or error}", "check the path") from None
     return results
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -86,7 +87,9 @@ def _percent(value: float) -> str:
 
 
 def _ms(value: float) -> str:
-    return f"{value:.3f}"
+    """Four significant digits, never an exponent."""
+    decimals = 3 - math.floor(math.log10(value)) if 0 < value < math.inf else 3
+    return f"{value:.{min(max(decimals, 0), 9)}f}"
 
 
 def _count(value: float) -> str:

@@ -1,5 +1,6 @@
 """Validation over a session in memory whose answers are known."""
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -192,3 +193,12 @@ def test_a_constant_reference_has_no_relative_difference():
     zero, one = np.zeros(3), np.ones(3)
     assert difference(one, zero).relative is None and difference(zero, zero).relative == 0
     assert largest([1.0, None]) is None and largest([1.0, 2.0]) == 2 and largest([]) is None
+
+
+def test_a_contract_that_names_an_output_the_network_has_not(tmp_path):
+    data = dataset(tmp_path, ["a"])
+    session = FakeSession(by_red([[1, 2, 3, 4]]))
+    renamed = msgspec.structs.replace(session.contract.outputs[0], name="logits")
+    session.contract = msgspec.structs.replace(session.contract, outputs=(renamed,))
+    with pytest.raises(ContractError, match="names the output 'logits', the network has scores"):
+        validate_accuracy(session, None, data, Gate())

@@ -15,7 +15,7 @@ from edgecls.errors import DataError, OutputError
 from edgecls.frozen import encode_json
 from edgecls.report import RENDERERS, build_report, load_results, render, text
 from edgecls.report.plot import latency_svg
-from edgecls.report.tables import tables
+from edgecls.report.tables import _ms, tables
 from edgecls.results import CheckResult, Report, parse_result
 from tests import sample_results as sample
 
@@ -207,3 +207,18 @@ def test_what_cannot_be_reported(tmp_path):
         build_report({})
     with pytest.raises(OutputError, match=r"'\.pdf'"):
         render(report(), ".pdf")
+
+
+def test_results_go_by_their_file_name_as_long_as_it_tells_them_apart(tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+    first = write(tmp_path / "a/bench.json", sample.latency())
+    second = write(tmp_path / "b/bench.json", sample.invalid_latency())
+    third = write(tmp_path / "b/validate.json", sample.accuracy())
+    assert list(load_results([first, second, third])) == [str(first), str(second), "validate.json"]
+
+
+@pytest.mark.parametrize(("value", "text"), [(0.0104951, "0.01050"), (20.375, "20.38"), (123456.7, "123457"),
+                                             (0.0, "0.000"), (1e-300, "0.000000000")])
+def test_milliseconds_have_ms(value, text):
+    assert _ms(value) == text

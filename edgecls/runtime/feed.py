@@ -38,7 +38,7 @@ def spec_bytes(spec: TensorSpec) -> int:
 
 def tensor_bytes(array: Array, spec: TensorSpec) -> memoryview:
     """The array's bytes, little-endian and C-contiguous. Raises DataError when it is not what `spec` says."""
-    if array.dtype != np.dtype(spec.dtype) or array.shape != spec.shape:
+    if array.dtype.newbyteorder("=") != np.dtype(spec.dtype) or array.shape != spec.shape:
         raise DataError(f"input {spec.name!r} is {array.dtype} {list(array.shape)}, the network takes {spec.dtype} "
                         f"{list(spec.shape)}", "convert or reshape the array")
     little = np.dtype(spec.dtype).newbyteorder("<")

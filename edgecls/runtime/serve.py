@@ -290,7 +290,8 @@ def _install(device: Device, program: str, bundle: str, home: str) -> str:
         said = bytearray()
         while len(said) <= _MAX_PATH and (chunk := process.stdout.read(_MAX_PATH)):
             said += chunk
-        status = process.wait(timeout=600)
+        # one that talks on is not waited for: it may be stuck on the full pipe
+        status = process.wait(timeout=600) if len(said) <= _MAX_PATH else 0
         if status != 0:
             raise complaint(process.errors(), device.name) or DeviceError(
                 f"{device.name}: ec_run --install ended with status {status}: {tail(process.errors())}",
@@ -301,7 +302,8 @@ def _install(device: Device, program: str, bundle: str, home: str) -> str:
     finally:
         process.close()
     folder = said.decode(errors="replace").removesuffix("\n")
-    if not folder.startswith(f"{home}/") or not folder.isprintable() or len(folder) > _MAX_PATH:
+    sound = len(said) <= _MAX_PATH and folder.isprintable() and "\ufffd" not in folder
+    if not sound or not folder.startswith(f"{home}/"):
         raise DeviceError(f"{device.name}: ec_run --install answered {printable(folder[:200])!r}, not a folder",
                           "check that nothing on the device prints before programs start")
     return folder

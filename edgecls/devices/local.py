@@ -49,8 +49,8 @@ class LocalDevice:
     def push(self, files: Mapping[str, Path]) -> str:
         """Copy `files` (name -> path) into one fresh folder and return it. Raises DeviceError."""
         check_names(files)
+        folder = self._fresh_folder()
         try:
-            folder = self._fresh_folder()
             for name, source in files.items():
                 self._copy(source, folder / name)
         except OSError as error:
@@ -77,7 +77,11 @@ class LocalDevice:
         self.close()
 
     def _fresh_folder(self) -> Path:
-        folder = Path(tempfile.mkdtemp(prefix="edgecls-"))
+        try:
+            folder = Path(tempfile.mkdtemp(prefix="edgecls-"))
+        except OSError as error:
+            raise DeviceError(f"{self.name}: no temporary folder can be made: {error.strerror or error}",
+                              "set TMPDIR to a writable folder with room") from None
         self._folders.append(folder)
         return folder
 

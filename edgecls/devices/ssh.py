@@ -32,7 +32,7 @@ from edgecls.types import Arch, DeviceFacts
 _ADDRESS = re.compile(r"ssh://(?:(?P<user>[A-Za-z0-9_][A-Za-z0-9_.-]{0,63})@)?"
                       r"(?P<host>[A-Za-z0-9](?:[A-Za-z0-9.-]{0,252})|\[[0-9A-Fa-f:.]{2,45}\])"
                       r"(?::(?P<port>[0-9]{1,5}))?", re.ASCII)
-_MACHINES: dict[str, Arch] = {"x86_64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64", "armv7l": "armv7"}
+_MACHINES: dict[str, Arch] = {"x86_64": "x86_64", "aarch64": "aarch64", "armv7l": "armv7", "armv8l": "armv7"}
 _CONNECT_S = 10
 _COMMAND_S = 60.0
 _SLOWEST_BYTES_PER_S = 50_000
@@ -43,19 +43,13 @@ _READY = "edgecls-ready"
 # Not /tmp: on many boards that is memory, which the network needs.
 _MAKE_FOLDER = 'umask 077; d=${TMPDIR:-/var/tmp}; [ -w "$d" ] || d=/tmp; mktemp -d "$d/edgecls-XXXXXXXXXX"'
 _FOLDER = re.compile(r"/[A-Za-z0-9_./+-]{1,400}/edgecls-[A-Za-z0-9]{10}", re.ASCII)
+# The scripts are single lines: a C shell cannot quote others.
 # A program that is still running out of the folder (a lost connection does not stop it) goes first.
-_REMOVE_FOLDER = """\
-for p in /proc/[0-9]*; do
-  case "$(readlink "$p/exe" 2>/dev/null)" in {folder}/*) kill -9 "${{p#/proc/}}";; esac
-done
-rm -rf -- {folder}"""
-_READ_FACTS = f"""\
-for f in {' '.join(FILES)}; do
-  [ -r "$f" ] || continue
-  printf '\\036%s\\n' "$f"; head -c {MAX_BYTES} "$f" 2>/dev/null
-done
-printf '\\036libc\\n'; getconf GNU_LIBC_VERSION 2>/dev/null
-printf '\\036machine\\n'; uname -m"""
+_REMOVE_FOLDER = ('for p in /proc/[0-9]*; do case "$(readlink "$p/exe" 2>/dev/null)" in {folder}/*) '
+                  'kill -9 "${{p#/proc/}}";; esac; done; rm -rf -- {folder}')
+_READ_FACTS = (f'for f in {" ".join(FILES)}; do [ -r "$f" ] || continue; '
+               r"printf '\036%s\n' " + f'"$f"; head -c {MAX_BYTES} "$f" 2>/dev/null; done; '
+               r"printf '\036libc\n'; getconf GNU_LIBC_VERSION 2>/dev/null; printf '\036machine\n'; uname -m")
 
 _Self = TypeVar("_Self", bound="SshDevice")
 
@@ -104,16 +98,15 @@ class SshDevice:
         self.name = str(address)
         self._address = address
         self._folders: list[str] = []
-        # A socket's path must be short, whatever TMPDIR says.
-        self._control = tempfile.mkdtemp(prefix="edgecls-", dir="/tmp")
+        try:  # a socket's path must be short, whatever TMPDIR says
+            self._control = tempfile.mkdtemp(prefix="edgecls-", dir="/tmp")
+        except OSError as error:
+            raise DeviceError(f"/tmp cannot hold the connection's socket: {error.strerror or error}",
+                              "make /tmp writable") from None
         self._ssh = [program, *(["-F", str(config)] if config else []), *_OPTIONS, f"-oControlPath={self._control}/s"]
-        self._master = PipeProcess(self._command(f"echo {_READY} $(uname -m); exec cat", "-oControlMaster=yes"),
-                                   device=self.name)
+        self._master: PipeProcess | None = None
         try:
-            machine = self._read_ready(self._master.stdout)
-            if machine not in _MACHINES:
-                raise DeviceError(f"{self.name} is a {machine}", f"use a device of: {', '.join(_MACHINES)}")
-            self.arch = _MACHINES[machine]
+            self.arch = self._connect()
         except BaseException:
             self._disconnect()
             raise
@@ -146,9 +139,10 @@ class SshDevice:
 
     def close(self) -> None:
         """Remove what was pushed, after a lost connection by a new one if there can be one. Never raises."""
-        while self._folders:
+        if self._folders:
             with contextlib.suppress(DeviceError):
-                self._run(_REMOVE_FOLDER.format(folder=shlex.quote(self._folders.pop())))
+                self._run("; ".join(_REMOVE_FOLDER.format(folder=folder) for folder in self._folders))
+        self._folders.clear()
         self._disconnect()
 
     def __enter__(self: _Self) -> _Self:
@@ -162,21 +156,23 @@ class SshDevice:
         """The ssh command line that runs a POSIX shell script there, whatever the login shell."""
         return [*self._ssh, master, *self._address.arguments(), f"exec sh -c {shlex.quote(script)}"]
 
-    def _read_ready(self, stdout: IO[bytes]) -> str:
-        """What `uname -m` says there; the login shell may have greeted before."""
+    def _connect(self) -> Arch:
+        """Start the master connection; its session says what the device is and then waits for this process to end."""
+        hello = f"echo {_READY} $(uname -m) $(getconf LONG_BIT 2>/dev/null); exec cat"
+        master = self._master = PipeProcess(self._command(hello, "-oControlMaster=yes"), device=self.name)
         said, end = b"", time.monotonic() + 3 * _CONNECT_S
         while len(said) < 1 << 16 and (left := end - time.monotonic()) > 0:
-            if not select.select([stdout], [], [], left)[0]:
+            if not select.select([master.stdout], [], [], left)[0]:
                 break
-            chunk = os.read(stdout.fileno(), 4096)
+            chunk = os.read(master.stdout.fileno(), 4096)
             if not chunk:
+                with contextlib.suppress(DeviceError):
+                    master.wait(2)  # its reason may come after the end of its output
                 break
-            said += chunk
-            if match := re.search(rf"^{_READY} (\w+)\r?$".encode(), said, re.MULTILINE):
-                return match[1].decode()
-        with contextlib.suppress(DeviceError):
-            self._master.wait(2)  # its reason may come after the end of its output
-        raise self._unreachable("cannot be reached", self._master.errors())
+            said += chunk  # the login shell may greet before
+            if match := re.search(rf"^{_READY} (\w+) ?(\w*)\r?$".encode(), said, re.MULTILINE):
+                return arch_of(match[1].decode(), match[2].decode(), self.name)
+        raise self._unreachable("cannot be reached", master.errors())
 
     def _copy(self, source: Path, path: str) -> None:
         quoted = shlex.quote(path)
@@ -226,8 +222,20 @@ class SshDevice:
                            f"ssh {shlex.join(self._address.arguments())} true")
 
     def _disconnect(self) -> None:
-        self._master.close()
+        if self._master is not None:
+            self._master.close()
         shutil.rmtree(self._control, ignore_errors=True)
+
+
+def arch_of(machine: str, long_bit: str, device: str) -> Arch:
+    """The ISA of a device's programs, from `uname -m` and `getconf LONG_BIT` ("" where there is none).
+
+    A 64-bit kernel may carry a 32-bit system, as Raspberry Pi OS does. Raises DeviceError for an unknown machine.
+    """
+    if machine not in _MACHINES:
+        raise DeviceError(f"{device} is a {machine}, for which edgecls does not build",
+                          f"use a device of: {', '.join(_MACHINES)}")
+    return "armv7" if (machine, long_bit) == ("aarch64", "32") else _MACHINES[machine]
 
 
 def _last_line(text: str) -> str:

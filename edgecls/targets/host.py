@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -61,6 +62,8 @@ def host_arch() -> Arch:
     if machine not in _MACHINES:
         raise TargetError(f"this machine is a {machine or 'machine of unknown ISA'}",
                           "name a target to compile for: edgecls targets lists them")
+    if _MACHINES[machine] == "aarch64" and sys.maxsize < 1 << 32:
+        return "armv7"  # a 32-bit system on a 64-bit kernel, as Raspberry Pi OS may be
     return _MACHINES[machine]
 
 

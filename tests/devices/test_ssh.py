@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgecls.devices import LocalDevice, SshAddress, SshDevice, open_device
+from edgecls.devices.ssh import arch_of
 from edgecls.errors import DeviceError
 from edgecls.interfaces import Device
 from edgecls.targets import host_arch, load_target
@@ -188,6 +189,14 @@ def test_open_device_checks_the_isa(shared_server, monkeypatch):
     other = load_target("armv7" if host_arch() != "armv7" else "aarch64")
     with pytest.raises(DeviceError, match="but target"):
         open_device(shared_server.spec, other)
+
+
+def test_isa_is_that_of_the_devices_programs():
+    assert arch_of("aarch64", "64", "d") == arch_of("aarch64", "", "d") == "aarch64"
+    assert arch_of("aarch64", "32", "d") == arch_of("armv7l", "32", "d") == "armv7"
+    assert arch_of("x86_64", "64", "d") == "x86_64"
+    with pytest.raises(DeviceError, match="is a mips"):
+        arch_of("mips", "32", "d")
 
 
 @pytest.mark.parametrize("spec", [

@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 
 from edgecls import bundle
-from edgecls.contract import Contract, OutputContract
+from edgecls.contract import Contract, InputContract, OutputContract
 from edgecls.frozen import encode_json
 from edgecls.results import (
     CheckResult,
@@ -36,7 +36,8 @@ def manifest() -> Manifest:
     return Manifest(format=1, runtime="null", backend="null", target=load_target("raspberry-pi-4"), toolchain={},
                     members={}, parent=sample.A, exported=sample.B, options={"level": 3}, decisions=({"tile": [4, 8]},),
                     layers=(layer,), passes=(), inputs=(spec,), outputs=(spec,), batches=(1,), plans=(),
-                    weights_bytes=0, contract=Contract(inputs=(), outputs=(OutputContract(name="y", role="logits"),)))
+                    weights_bytes=0, contract=Contract(inputs=(InputContract(name="x", dtype="float32", layout="raw"),),
+                                                       outputs=(OutputContract(name="y", role="logits"),)))
 
 
 def others() -> dict[str, object]:

@@ -17,8 +17,8 @@ def contract(classes: int = 4, *, names: Sequence[str] | None = None, task: Any 
         name="image", dtype="float32", layout="NCHW", size=(2, 2),
         resize=Resize(mode="exact", size=(2, 2), interpolation="nearest"), crop="none", color="RGB", scale=1 / 255,
         mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), alpha="drop", exif="apply")
-    activation = "sigmoid" if task == "multi-label" else "softmax"
-    labels = tuple(names) if names else tuple("abcdefghijklmnop"[:classes])
+    activation = "none" if role == "probabilities" else "sigmoid" if task == "multi-label" else "softmax"
+    labels = tuple("abcdefghijklmnop"[:classes]) if names is None else tuple(names) or None
     return Contract(inputs=(image,), task=task, outputs=(
         OutputContract(name="scores", role=role, activation=activation, labels=labels, **output),))
 

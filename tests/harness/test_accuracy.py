@@ -116,7 +116,7 @@ def test_what_cannot_be_judged_is_refused(tmp_path):
         validate_accuracy(session, FakeSession(by_red(table), contract=contract(role="probabilities")), data, Gate())
     with pytest.raises(ContractError, match="zero-shot"):
         validate_accuracy(FakeSession(by_red(table), contract=contract(task="zero-shot")), None, data, Gate())
-    several = contract(task="multi-label", thresholds=(0.5,))
+    several = contract(task="multi-label", thresholds=(0.5,), names=())
     with pytest.raises(DataError, match="no top-1"):
         validate_accuracy(FakeSession(by_red(table), contract=several), None, data, Gate(min_top1=0.5))
     with pytest.raises(ContractError, match="1 thresholds for 4 classes"):

@@ -32,7 +32,8 @@ def library(tmp_path_factory):
     path = tmp_path_factory.mktemp("resize") / "resize.so"
     names = ("resize.c", "preprocess.c", "status.c")
     tiny.compile_c(("gcc",), path, [tiny.HERE / "resize_api.c", *(tiny.RUNTIME / "src" / n for n in names)],
-                   f"-I{tiny.RUNTIME / 'src'}", "-shared", "-fPIC", "-O2")
+                   f"-I{tiny.RUNTIME / 'src'}", "-shared", "-fPIC", "-O2",
+                   "-fsanitize=undefined", "-fno-sanitize-recover=all")
     return ctypes.CDLL(str(path))
 
 
@@ -120,7 +121,15 @@ def test_rows_may_be_padded(library):
     pixels = np.random.default_rng(5).integers(0, 256, (31, 17, 3), dtype=np.uint8)
     contract = {"size": (8, 8), "resize": (9, 9), "mode": "shortest"}
     assert in_c(library, pixels, stride=64, **contract)[1].tobytes() == in_c(library, pixels, **contract)[1].tobytes()
-    assert in_c(library, pixels, stride=50, **contract)[0] == 9
+    assert in_c(library, pixels[:, :, :1], stride=17, **contract)[0] == 0
+
+
+def test_a_stride_shorter_than_a_row_is_refused(library):
+    pixels = np.zeros((2, 8, 3), np.uint8)
+    image = CImage(1, 1, 2, 1, 2, 0, 1, 8, 8, 8, 8, 1.0)
+    given = CPixels(pixels.ctypes.data, 8, 2, 3, 23)
+    out = np.zeros((3, 8, 8), np.float32)
+    assert library.preprocess(ctypes.byref(image), ctypes.byref(given), out.ctypes.data_as(ctypes.c_void_p)) == 9
 
 
 def test_alpha_can_be_refused(library):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tests.runtime_c import tiny
+from tests.runtime_c.test_preprocess import in_pillow, side
 
 DESCRIBE, RUN, RUN_IMAGES, PREPROCESS, MEASURE, PROFILE, FACTS, SELFTEST, CLOSE = range(1, 10)
 FAILURE = 0xFFFF
@@ -91,6 +92,19 @@ def test_measuring_uses_the_last_input_of_that_batch(converse):
     assert [kind for kind, _, _ in answers] == [FAILURE, RUN | 0x8000, SELFTEST | 0x8000, PREPROCESS | 0x8000,
                                                MEASURE | 0x8000, FAILURE]
     assert b"out of range" in answers[-1][2]
+
+
+def test_images_of_any_size_become_what_pillow_makes_of_them(converse):
+    rng = np.random.default_rng(19)
+    pictures = [rng.integers(0, 256, (side(rng, 200), side(rng, 200), rng.choice([1, 3, 4])), dtype=np.uint8)
+                for _ in range(100)]
+    requests = [frame(PREPROCESS, struct.pack("<III", p.shape[1], p.shape[0], p.shape[2]) + p.tobytes()) for p in pictures]
+    status, answers = converse(*requests)
+    assert status == 0
+    for picture, (_, _, tensor) in zip(pictures, answers, strict=True):
+        expected = in_pillow(picture, size=(8, 8), resize=(10, 10), mode="shortest", scale=np.float32(1 / 255),
+                             mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+        assert tensor == np.ascontiguousarray(expected, np.float32).tobytes(), picture.shape
 
 
 def test_end_of_input_is_a_good_end(converse):

@@ -1,5 +1,6 @@
 /* resize.c: two passes of fixed-point convolution, as Pillow's ImagingResample does for 8-bit images, and the table of
- * positions of its ImagingScaleAffine for nearest. Weights are computed in double and rounded like Pillow's, so this
+ * positions of its ImagingScaleAffine for nearest. The order of the passes matters, as the first one rounds: it is that of
+ * Pillow 13, where earlier versions always ran the horizontal pass first. Weights are computed in double and rounded like Pillow's, so this
  * file must be compiled without contraction of a * b + c (-ffp-contract=off). */
 #include "platform.h"
 
@@ -113,27 +114,37 @@ void ec_resizer_free(ec_resizer *r) {
   memset(r, 0, sizeof *r);
 }
 
+/* Pillow's rule: when the height shrinks by more than twice the pixels that the width does. */
+static bool goes_vertical_first(const ec_geometry *g) {
+  int64_t height_loss = (int64_t)g->in_height - g->out_height, width_loss = (int64_t)g->in_width - g->out_width;
+  return height_loss > 0 && height_loss > 2 * width_loss;
+}
+
+static bool make_buffers(ec_resizer *r, const ec_geometry *g) {
+  const ec_axis *v = &r->vertical;
+  uint32_t last = g->height - 1, end = v->begin[last] + (v->length[last] > 0 ? v->length[last] : 1);
+  r->vertical_first = !r->horizontal.copy && !v->copy && goes_vertical_first(g);
+  r->first_row = r->vertical_first ? 0 : v->begin[0];
+  r->num_rows = r->vertical_first ? g->height : end - r->first_row;
+  size_t width = (size_t)(r->vertical_first ? g->in_width : g->width) * g->channels;
+  r->rows = calloc(r->num_rows, (size_t)g->width * g->channels);
+  r->row = calloc(1, width);
+  r->sums = calloc(width, sizeof *r->sums);
+  return r->rows != NULL && r->row != NULL && r->sums != NULL;
+}
+
 ec_status ec_resizer_prepare(ec_resizer *r, const ec_geometry *g) {
   if (memcmp(&r->geometry, g, sizeof *g) == 0) return EC_OK;
   ec_resizer_free(r);
-  if (axis_prepare(&r->horizontal, g->interpolation, g->in_width, g->out_width, g->x, g->width) &&
-      axis_prepare(&r->vertical, g->interpolation, g->in_height, g->out_height, g->y, g->height)) {
-    const ec_axis *v = &r->vertical;
-    uint32_t last = g->height - 1, end = v->begin[last] + (v->length[last] > 0 ? v->length[last] : 1);
-    size_t width = (size_t)g->width * g->channels;
-    r->first_row = v->begin[0];
-    r->num_rows = end - r->first_row;
-    r->rows = calloc(r->num_rows, width);
-    r->row = calloc(1, width);
-    r->sums = calloc(width, sizeof *r->sums);
-    if (r->rows != NULL && r->row != NULL && r->sums != NULL) {
-      r->geometry = *g;
-      return EC_OK;
-    }
+  if (!axis_prepare(&r->horizontal, g->interpolation, g->in_width, g->out_width, g->x, g->width) ||
+      !axis_prepare(&r->vertical, g->interpolation, g->in_height, g->out_height, g->y, g->height) ||
+      !make_buffers(r, g)) {
+    ec_resizer_free(r);
+    return ec_fail(EC_ERROR_MEMORY, "no memory to resize an image of %ux%u pixels", (unsigned)g->in_width,
+                   (unsigned)g->in_height);
   }
-  ec_resizer_free(r);
-  return ec_fail(EC_ERROR_MEMORY, "no memory to resize an image of %ux%u pixels", (unsigned)g->in_width,
-                 (unsigned)g->in_height);
+  r->geometry = *g;
+  return EC_OK;
 }
 
 static void copy_pixels(const ec_axis *axis, const uint8_t *in, uint8_t *out, uint32_t count, uint32_t channels) {
@@ -154,32 +165,46 @@ static inline void weigh_pixels(const ec_axis *axis, const uint8_t *in, uint8_t 
   }
 }
 
-void ec_resizer_load(ec_resizer *r, ec_row_fn read_row, void *source) {
+static void pass_horizontal(const ec_resizer *r, const uint8_t *in, uint8_t *out) {
   const ec_geometry *g = &r->geometry;
-  size_t width = (size_t)g->width * g->channels;
-  for (uint32_t y = 0; y < r->num_rows; y++) {
-    const uint8_t *in = read_row(source, r->first_row + y);
-    uint8_t *out = r->rows + y * width;
-    if (r->horizontal.copy)
-      copy_pixels(&r->horizontal, in, out, g->width, g->channels);
-    else if (g->channels == 1)
-      weigh_pixels(&r->horizontal, in, out, g->width, 1);
-    else
-      weigh_pixels(&r->horizontal, in, out, g->width, 3);
-  }
+  if (r->horizontal.copy)
+    copy_pixels(&r->horizontal, in, out, g->width, g->channels);
+  else if (g->channels == 1)
+    weigh_pixels(&r->horizontal, in, out, g->width, 1);
+  else
+    weigh_pixels(&r->horizontal, in, out, g->width, 3);
 }
 
-const uint8_t *ec_resizer_row(ec_resizer *r, uint32_t y) {
+/* Output row y, `width` bytes of it, from rows that read_row gives. */
+static const uint8_t *pass_vertical(ec_resizer *r, uint32_t y, size_t width, ec_row_fn read_row, void *source) {
   const ec_axis *v = &r->vertical;
-  size_t width = (size_t)r->geometry.width * r->geometry.channels;
-  const uint8_t *in = r->rows + (v->begin[y] - r->first_row) * width;
-  if (v->copy && v->length[y] > 0) return in;
+  if (v->copy && v->length[y] > 0) return read_row(source, v->begin[y]);
   if (v->copy) return memset(r->row, 0, width);
   for (size_t i = 0; i < width; i++) r->sums[i] = 1 << (FRACTION_BITS - 1);
-  for (uint32_t t = 0; t < v->length[y]; t++, in += width) {
+  for (uint32_t t = 0; t < v->length[y]; t++) {
+    const uint8_t *in = read_row(source, v->begin[y] + t);
     int32_t weight = v->weights[(size_t)y * v->taps + t];
     for (size_t i = 0; i < width; i++) r->sums[i] += in[i] * weight;
   }
   for (size_t i = 0; i < width; i++) r->row[i] = clip(r->sums[i]);
   return r->row;
+}
+
+static uint8_t *kept_row(ec_resizer *r, uint32_t y) {
+  return r->rows + (y - r->first_row) * (size_t)r->geometry.width * r->geometry.channels;
+}
+
+static const uint8_t *read_kept_row(void *resizer, uint32_t y) { return kept_row(resizer, y); }
+
+void ec_resizer_load(ec_resizer *r, ec_row_fn read_row, void *source) {
+  size_t in_width = (size_t)r->geometry.in_width * r->geometry.channels;
+  for (uint32_t y = r->first_row; y < r->first_row + r->num_rows; y++) {
+    const uint8_t *in = r->vertical_first ? pass_vertical(r, y, in_width, read_row, source) : read_row(source, y);
+    pass_horizontal(r, in, kept_row(r, y));
+  }
+}
+
+const uint8_t *ec_resizer_row(ec_resizer *r, uint32_t y) {
+  if (r->vertical_first) return kept_row(r, y);
+  return pass_vertical(r, y, (size_t)r->geometry.width * r->geometry.channels, read_kept_row, r);
 }

@@ -27,9 +27,10 @@ typedef struct ec_axis {
 typedef struct ec_resizer { /* all zero: empty */
   ec_geometry geometry;
   ec_axis horizontal, vertical;
-  uint32_t first_row, num_rows; /* input rows that the window needs */
+  bool vertical_first;
+  uint32_t first_row, num_rows; /* of rows: the input rows that the window needs, or, vertical first, its own */
   uint8_t *rows;                /* num_rows x width x channels, after the horizontal pass */
-  uint8_t *row;                 /* one finished row */
+  uint8_t *row;                 /* one row after the vertical pass */
   int32_t *sums;                /* one row of accumulators */
 } ec_resizer;
 
@@ -40,7 +41,7 @@ typedef const uint8_t *(*ec_row_fn)(void *source, uint32_t y);
 ec_status ec_resizer_prepare(ec_resizer *resizer, const ec_geometry *geometry);
 void ec_resizer_free(ec_resizer *resizer);
 
-/* The horizontal pass over the rows the window needs, then row y of the window (width x channels bytes, valid until
+/* Read the rows the window needs, each at least once, then row y of the window (width x channels bytes, valid until
  * the next call). Neither allocates. */
 void ec_resizer_load(ec_resizer *resizer, ec_row_fn read_row, void *source);
 const uint8_t *ec_resizer_row(ec_resizer *resizer, uint32_t y);

@@ -7,6 +7,7 @@ alike. A field this version cannot execute is refused, never ignored.
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import msgspec
@@ -58,6 +59,7 @@ class InputContract(Frozen):
     exif: Literal["apply", "ignore"] | None = None
 
     def __post_init__(self) -> None:
+        _check_text("the input's name", self.name)
         image = {f: getattr(self, f) for f in
                  ("size", "resize", "crop", "color", "scale", "mean", "std", "alpha", "exif")}
         if self.layout == "raw":
@@ -68,19 +70,23 @@ class InputContract(Frozen):
         missing = [f for f, v in image.items() if v is None]
         if missing:
             raise ValueError(f"image input {self.name!r} lacks {', '.join(missing)}")
-        assert self.size and self.resize and self.mean is not None and self.std is not None
+        assert self.size and self.resize and self.mean is not None and self.std is not None and self.scale is not None
         if self.dtype != "float32":
             raise ValueError(f"image input {self.name!r}: version 1 executes float32 images, not {self.dtype}")
         if not all(1 <= n <= 16384 for n in (*self.size, *self.resize.size)):
             raise ValueError(f"image input {self.name!r}: sizes must be 1..16384 pixels")
         if len(self.mean) != self.channels or len(self.std) != self.channels:
             raise ValueError(f"image input {self.name!r}: mean and std need {self.channels} values for {self.color}")
-        if any(s == 0 for s in self.std):
-            raise ValueError(f"image input {self.name!r}: std must not be 0")
+        # On the device these are float32, where a tiny std becomes 0 and a huge mean becomes infinite.
+        numbers = (self.scale, *self.mean, *self.std)
+        if not all(n == 0 or 1e-30 < abs(n) < 1e30 for n in numbers) or 0 in self.std:
+            raise ValueError(f"image input {self.name!r}: scale, mean and std must be finite, and std not 0")
+        if self.resize.mode == "shortest" and self.resize.size[0] != self.resize.size[1]:
+            raise ValueError(f"image input {self.name!r}: resize shortest has one size, not {self.resize.size}")
         if self.crop == "none" and (self.resize.mode != "exact" or self.resize.size != self.size):
             raise ValueError(f"image input {self.name!r}: without a crop, resize must be exact to {self.size}")
         if self.crop == "center" and any(r < s for r, s in zip(self.resize.size, self.size, strict=True)):
-            raise ValueError(f"image input {self.name!r}: resize {self.resize.size} is smaller than the crop {self.size}")
+            raise ValueError(f"image input {self.name!r}: resize {self.resize.size} is less than the crop {self.size}")
 
     @property
     def is_image(self) -> bool:
@@ -106,6 +112,18 @@ class OutputContract(Frozen):
     text_embedding: str | None = None
     logit_scale: float | None = None
 
+    def __post_init__(self) -> None:
+        _check_text("the output's name", self.name)
+        for label in self.labels or ():
+            _check_text(f"output {self.name!r}: a label", label, empty=True)
+        if self.role == "probabilities" and self.activation != "none":
+            raise ValueError(f"output {self.name!r}: probabilities need no {self.activation}")
+        if self.thresholds is not None:
+            if not all(map(math.isfinite, self.thresholds)):
+                raise ValueError(f"output {self.name!r}: thresholds must be finite")
+            if self.labels is not None and len(self.labels) != len(self.thresholds):
+                raise ValueError(f"output {self.name!r}: {len(self.thresholds)} thresholds, {len(self.labels)} labels")
+
 
 class Contract(Frozen):
     """inputs and outputs in the order of the ONNX graph."""
@@ -118,6 +136,10 @@ class Contract(Frozen):
     def __post_init__(self) -> None:
         if self.version != CONTRACT_VERSION:
             raise ValueError(f"contract version {self.version} is not {CONTRACT_VERSION}")
+        for kind, values in (("inputs", self.inputs), ("outputs", self.outputs)):
+            names = [value.name for value in values]
+            if len(set(names)) != len(names):
+                raise ValueError(f"{kind} must each have their own name, not {names}")
 
     @property
     def image_input(self) -> InputContract:
@@ -136,6 +158,14 @@ class Contract(Frozen):
                 return output
         raise ContractError("no output of the network is marked as logits or probabilities",
                             "export again and name the output that classifies")
+
+
+def _check_text(what: str, text: str, empty: bool = False) -> None:
+    """Names and labels go into C strings, terminals and tables: no control characters, no half characters."""
+    if not text and not empty:
+        raise ValueError(f"{what} is empty")
+    if any(ord(c) < 32 or ord(c) == 127 or 0xD800 <= ord(c) <= 0xDFFF for c in text):
+        raise ValueError(f"{what} has characters that cannot be shown: {text!r}")
 
 
 def parse_contract(data: bytes | str, origin: str) -> Contract:

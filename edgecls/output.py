@@ -2,43 +2,64 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import tempfile
+import secrets
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 
 from edgecls.errors import OutputError
 
+_ADVICE = "check that the folder exists, is writable and has room"
+
 
 def write_beside(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
-    """Write `chunks` to a temporary file next to `path`, fsync, rename. Raises OutputError and leaves nothing."""
-    temporary: str | None = None
+    """Write `chunks` to a temporary file next to `path`, fsync, rename. Raises OutputError and leaves nothing.
+
+    What `path` was is replaced, a symbolic link itself and not what it points to. Permissions follow the umask.
+    """
+    _refuse_special(path)
+    temporary = path.parent / f".{secrets.token_hex(8)}.part"
+    created = False
     try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        created = True
         with os.fdopen(handle, "wb") as file:
             for chunk in chunks:
                 file.write(chunk)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-        temporary = None
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror or error}",
-                          "check that the folder exists, is writable and has room") from None
+        temporary.replace(path)
+        created = False
+    except (OSError, ValueError) as error:  # ValueError: a name no file can have
+        raise OutputError(f"{path}: cannot be written: {getattr(error, 'strerror', None) or error}", _ADVICE) from None
     finally:
-        if temporary is not None:
-            try:
-                os.unlink(temporary)
-            except OSError:
-                pass
+        if created:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
 
 
 def check_writable(path: Path) -> None:
     """Refuse early, before long work, what write_beside would refuse. Raises OutputError."""
-    if path.is_dir():
-        raise OutputError(f"{path}: is a folder", "give the name of a file")
-    if not path.parent.is_dir():
+    _refuse_special(path)
+    try:
+        exists = path.parent.is_dir()
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {error.strerror}", _ADVICE) from None
+    if not exists:
         raise OutputError(f"{path}: the folder {path.parent} does not exist", "create it first")
-    if not os.access(path.parent, os.W_OK):
+    if not os.access(path.parent, os.W_OK | os.X_OK):
         raise OutputError(f"{path}: the folder {path.parent} is not writable", "choose another with -o")
+
+
+def _refuse_special(path: Path) -> None:
+    """A rename would replace /dev/null itself, and cannot replace a folder."""
+    try:
+        mode = path.lstat().st_mode
+    except (OSError, ValueError):
+        return  # it does not exist, or writing will say what is wrong
+    if stat.S_ISDIR(mode):
+        raise OutputError(f"{path}: is a folder", "give the name of a file")
+    if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
+        raise OutputError(f"{path}: is a device or a pipe, not a file", "give the name of a file")

@@ -233,6 +233,10 @@ class Manifest(Frozen):
     contract: Contract
     symbol: str = ""
 
+    def __post_init__(self) -> None:
+        if not self.batches or self.batches[0] < 1 or list(self.batches) != sorted(set(self.batches)):
+            raise ValueError(f"batches must be ascending sizes from 1 on, not {list(self.batches)}")
+
 
 class Artifact(Frozen):
     """A bundle on disk, verified. hash: its trailer, i.e. SHA-256 of every byte before it."""

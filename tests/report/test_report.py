@@ -181,6 +181,10 @@ def test_a_file_that_is_no_result_is_named(tmp_path, data, message):
 
 def test_a_forged_time_is_refused(tmp_path):
     data = encode_json(sample.latency())
+    bare = msgspec.structs.replace(sample.BOARD, governor=None, clocks_mhz=None, temperature_c=None, load=None)
+    blank = encode_json(sample.latency(conditions=sample.conditions(bare)))
+    with pytest.raises(DataError, match="a time measured under emulation is not a time"):
+        parse_result(blank.replace(b'"emulated":false', b'"emulated":true'), "forged.json")
     for forged in (data.replace(b'"emulated":false', b'"emulated":true'),
                    data.replace(b'"samples_ms":[20.0', b'"samples_ms":[1.0'),
                    data.replace(b'"sample_repeat":[0', b'"sample_repeat":[7'),

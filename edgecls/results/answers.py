@@ -1,0 +1,40 @@
+"""run, check, explain: what is asked without measuring."""
+
+from __future__ import annotations
+
+from edgecls.frozen import Frozen
+from edgecls.results.base import Prediction, Result
+from edgecls.types import DeviceFacts, Manifest, Unsupported
+
+
+class ImageAnswer(Frozen):
+    """top: likeliest first. note: what decoding had to change ("CMYK converted to RGB"), or ""."""
+
+    image: str
+    top: tuple[Prediction, ...]
+    note: str = ""
+
+
+class RunResult(Result, tag_field="kind", tag="run"):
+    """`edgecls run`: the likeliest classes of each image."""
+
+    device: DeviceFacts
+    threads: int
+    images: tuple[ImageAnswer, ...]
+
+
+class CheckResult(Result, tag_field="kind", tag="check"):
+    """`edgecls check`: can `backend` compile every node of `model` for `target`? artifact: hash of the ONNX bytes."""
+
+    model: str
+    target: str
+    backend: str
+    supported: bool
+    unsupported: tuple[Unsupported, ...]
+    notes: tuple[str, ...] = ()
+
+
+class ExplainResult(Result, tag_field="kind", tag="explain"):
+    """`edgecls explain`: all that a bundle says of itself."""
+
+    manifest: Manifest

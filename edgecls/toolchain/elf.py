@@ -45,12 +45,13 @@ def required_glibc(path: Path) -> str | None:
 def check_elf(path: Path, *, max_glibc: str, allowed_needed: Collection[str]) -> None:
     """Refuse a file that will not load where glibc is `max_glibc` and only `allowed_needed` libraries exist.
 
+    The loader (ld-linux*) may be named in any case: without it nothing loads.
     Raises ToolchainError naming the library, or the symbol version that is too new.
     """
     with _open(path) as elf:
         dynamic = elf.get_section_by_name(".dynamic")
         needed = [str(tag.needed) for tag in dynamic.iter_tags("DT_NEEDED")] if dynamic else []
-    extra = [name for name in needed if name not in allowed_needed]
+    extra = [name for name in needed if name not in allowed_needed and not name.startswith("ld-linux")]
     if extra:
         raise ToolchainError(f"{path.name} needs {', '.join(extra)}, which the target is not known to have",
                              f"link only with {', '.join(sorted(allowed_needed)) or 'nothing'}")
@@ -89,7 +90,10 @@ def _versions(path: Path) -> list[tuple[str, str]]:
 def _open(path: Path) -> Iterator[ELFFile]:
     try:
         with path.open("rb") as file:
-            yield ELFFile(file)
+            elf = ELFFile(file)
+            if elf.num_sections() == 0:
+                raise ValueError("without section headers nothing would be found, and all would seem well")
+            yield elf
     except OSError as error:
         raise ToolchainError(f"{path}: cannot be read: {error.strerror or error}", "check the path") from None
     except Exception as error:  # the parser raises many kinds on a damaged file

@@ -44,6 +44,17 @@ def assemble(
     already carries stays, except for what options override. Raises ContractError and ModelError.
     """
     told = list(notes)
+    try:
+        contract = _contract(model, options, source, preprocessing, labels, told)
+    except ValueError as error:  # names and labels come from outside; a contract refuses what cannot be shown
+        raise ContractError(f"{source}: {error}", "rename it in the network, or give other --labels") from None
+    set_contract(model, contract)
+    return ExportedGraph(onnx=model.SerializeToString(deterministic=True), contract=contract, source=source,
+                         notes=tuple(told), max_difference=max_difference)
+
+
+def _contract(model: onnx.ModelProto, options: ExportOptions, source: str, preprocessing: Preprocessing | None,
+              labels: Sequence[str] | None, notes: list[str]) -> Contract:
     stored = next((p.value for p in model.metadata_props if p.key == METADATA_KEY), None)
     if stored is None:
         contract = Contract(inputs=tuple(_raw_input(v, source) for v in model.graph.input), outputs=_outputs(model))
@@ -52,16 +63,14 @@ def assemble(
         _refuse_foreign(contract, model, source)
     wanted = load_preprocessing(options.preprocess) if options.preprocess else preprocessing
     if wanted:
-        contract, note = _with_preprocessing(contract, model, wanted)
-        told.extend(note)
+        contract, scaled = _with_preprocessing(contract, model, wanted)
+        notes.extend(scaled)
     elif not any(i.is_image for i in contract.inputs):
-        told.append("no preprocessing is known: the network takes tensors; add --preprocess NAME|FILE to run images")
+        notes.append("no preprocessing is known: the network takes tensors; add --preprocess NAME|FILE to run images")
     names = load_labels(options.labels) if options.labels else labels
     if names:
-        contract = _with_labels(contract, model, tuple(names), told if not options.labels else None)
-    set_contract(model, contract)
-    return ExportedGraph(onnx=model.SerializeToString(deterministic=True), contract=contract, source=source,
-                         notes=tuple(told), max_difference=max_difference)
+        contract = _with_labels(contract, model, tuple(names), None if options.labels else notes)
+    return contract
 
 
 def set_contract(model: onnx.ModelProto, contract: Contract) -> None:

@@ -29,8 +29,9 @@ def load_labels(name_or_path: str) -> tuple[str, ...]:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise ContractError(f"labels {name_or_path!r} cannot be read: {reason}", hint) from None
-    labels = tuple(line.strip() for line in text.rstrip().splitlines())
-    if not labels or not all(labels):
-        empty = labels.index("") + 1 if labels else 1
-        raise ContractError(f"{path}: line {empty} has no label", hint)
+    labels = tuple(line.strip(" \t\r") for line in text.rstrip().split("\n"))
+    for number, label in enumerate(labels, start=1):
+        if not label or any(ord(c) < 32 or ord(c) == 127 for c in label):
+            reason = "holds a control character" if label else "has no label"
+            raise ContractError(f"{path}: line {number} {reason}", hint)
     return labels

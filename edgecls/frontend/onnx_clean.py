@@ -160,10 +160,16 @@ def _infer_outputs(model: onnx.ModelProto, origin: str) -> None:
     except Exception as error:  # InferenceError, and what its C++ side raises
         raise ModelError(f"{origin}: its shapes do not fit together: {_first_line(error)}",
                          "check the input size, or export the model again") from None
+    for value in inferred.graph.value_info:  # empty vectors are ordinary (no roi, no scales), empty maps are not
+        sizes = value.type.tensor_type.shape.dim
+        if len(sizes) > 2 and any(d.HasField("dim_value") and d.dim_value < 1 for d in sizes):
+            raise ModelError(f"{origin}: nothing is left of {value.name!r}: the input is too small for the network",
+                             "give a larger --input-size, or export the network in a larger size")
     for value, old, found in zip(model.graph.output, declared, inferred.graph.output, strict=True):
-        new = dims(found) or [None] * len(old)
-        if not value.type.HasField("tensor_type") or not new:
+        if not value.type.HasField("tensor_type"):
             continue
+        value.type.tensor_type.shape.SetInParent()  # ONNX wants a shape even where nothing can be inferred
+        new = dims(found) or [None] * len(old)
         for axis, dim in enumerate(new):
             before = old[axis] if len(old) == len(new) else None
             size = dim if isinstance(dim, int) else before

@@ -21,7 +21,7 @@ def test_a_file_has_one_label_a_line(tmp_path: Path) -> None:
     assert load_labels(str(tmp_path / "l.txt")) == ("Katze", "Hund", "Vögel")
 
 
-@pytest.mark.parametrize("content", [b"", b"\n\n", b"a\n\nb\n", b"\xff\xfe\x00a"])
+@pytest.mark.parametrize("content", [b"", b"\n\n", b"a\n\nb\n", b"\xff\xfe\x00a", b"a\n\x1b[31mb", b"1\ttench"])
 def test_mistakes(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "l.txt").write_bytes(content)
     with pytest.raises(ContractError, match=r"l\.txt") as caught:

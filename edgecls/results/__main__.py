@@ -5,4 +5,5 @@ import sys
 from edgecls.frozen import encode_json
 from edgecls.results import schema
 
-sys.stdout.buffer.write(encode_json(schema(), indent=True))
+if __name__ == "__main__":
+    sys.stdout.buffer.write(encode_json(schema(), indent=True))

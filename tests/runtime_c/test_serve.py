@@ -82,10 +82,11 @@ def test_an_unusable_request_is_answered_and_the_next_one_served(converse):
 
 
 def test_measuring_uses_the_last_input_of_that_batch(converse):
-    """A NaN that was given for batch 1 is still there after batch 2 and a self-test used the arena."""
+    """An input that was given for batch 1 is still there after batch 2 and a self-test used the arena."""
     loud = np.full((1, 3, 8, 8), 2e6, np.float32)  # tiny refuses it, so measuring it fails
     status, answers = converse(
-        frame(RUN, struct.pack("<I", 1) + loud.tobytes()), frame(RUN, struct.pack("<I", 2) + tiny.golden_input(2).tobytes()),
+        frame(RUN, struct.pack("<I", 1) + loud.tobytes()),
+        frame(RUN, struct.pack("<I", 2) + tiny.golden_input(2).tobytes()),
         frame(SELFTEST, struct.pack("<I", 1)), frame(PREPROCESS, image(3, 3, 3)),
         frame(MEASURE, struct.pack("<III", 2, 0, 1)), frame(MEASURE, struct.pack("<III", 1, 0, 1)))
     assert status == 0
@@ -98,7 +99,8 @@ def test_images_of_any_size_become_what_pillow_makes_of_them(converse):
     rng = np.random.default_rng(19)
     pictures = [rng.integers(0, 256, (side(rng, 200), side(rng, 200), rng.choice([1, 3, 4])), dtype=np.uint8)
                 for _ in range(100)]
-    requests = [frame(PREPROCESS, struct.pack("<III", p.shape[1], p.shape[0], p.shape[2]) + p.tobytes()) for p in pictures]
+    requests = [frame(PREPROCESS, struct.pack("<III", p.shape[1], p.shape[0], p.shape[2]) + p.tobytes())
+                for p in pictures]
     status, answers = converse(*requests)
     assert status == 0
     for picture, (_, _, tensor) in zip(pictures, answers, strict=True):
@@ -117,8 +119,10 @@ def test_end_of_input_is_a_good_end(converse):
     struct.pack("<IHHII", 0x56534345, 1, RUN, 0, 1 << 20), struct.pack("<IHHII", 0x56534345, 1, RUN_IMAGES, 0, 1 << 30),
     frame(RUN, struct.pack("<I", 1)), frame(RUN, struct.pack("<I", 1) + bytes(767)), frame(RUN, b"abc"),
     frame(MEASURE, bytes(11)), frame(RUN_IMAGES, struct.pack("<I", 1) + image(4, 4, 3)[:-1]),
-    frame(RUN_IMAGES, struct.pack("<I", 1) + image(4, 4, 3) + b"x"), frame(RUN_IMAGES, struct.pack("<I", 2) + image(4, 4, 3)),
-    frame(PREPROCESS, struct.pack("<III", 0xFFFFFFFF, 0xFFFFFFFF, 4)), frame(PREPROCESS, struct.pack("<III", 1 << 16, 1 << 16, 1)),
+    frame(RUN_IMAGES, struct.pack("<I", 1) + image(4, 4, 3) + b"x"),
+    frame(RUN_IMAGES, struct.pack("<I", 2) + image(4, 4, 3)),
+    frame(PREPROCESS, struct.pack("<III", 0xFFFFFFFF, 0xFFFFFFFF, 4)),
+    frame(PREPROCESS, struct.pack("<III", 1 << 16, 1 << 16, 1)),
 ], ids=lambda data: data[:24].hex())
 def test_violations_end_the_conversation(converse, request_bytes):
     status, answers = converse(request_bytes)
@@ -128,7 +132,8 @@ def test_violations_end_the_conversation(converse, request_bytes):
 
 def test_garbage(converse):
     rng = np.random.default_rng(17)
-    good = [frame(DESCRIBE), frame(RUN_IMAGES, struct.pack("<I", 1) + image(5, 4, 3)), frame(SELFTEST, struct.pack("<I", 2)),
+    good = [frame(DESCRIBE), frame(RUN_IMAGES, struct.pack("<I", 1) + image(5, 4, 3)),
+            frame(SELFTEST, struct.pack("<I", 2)),
             frame(RUN, struct.pack("<I", 1) + bytes(768)), frame(PROFILE, struct.pack("<II", 1, 1)), frame(FACTS)]
     for _ in range(40):
         data = bytearray(b"".join(good[i] for i in rng.integers(0, len(good), 4)))

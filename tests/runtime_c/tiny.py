@@ -28,7 +28,8 @@ CONTRACT = Contract(
                           resize=Resize(mode="shortest", size=(10, 10), interpolation="bilinear"), crop="center",
                           color="RGB", scale=float(np.float32(1) / np.float32(255)), mean=(0.485, 0.456, 0.406),
                           std=(0.229, 0.224, 0.225), alpha="drop", exif="apply"),),
-    outputs=(OutputContract(name="logits", role="logits", activation="softmax", labels=('red "quoted"', "green", "blue")),),
+    outputs=(OutputContract(name="logits", role="logits", activation="softmax",
+                            labels=('red "quoted"', "green", "blue")),),
 )
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from edgecls.report.plot import latency_svg
+from edgecls.report.plot import comparison_svg, latency_svg
 from edgecls.report.render import MAX_ROWS, left_out
 from edgecls.report.tables import Table, measurements, shown, tables
 from edgecls.report.text import html_text
-from edgecls.results import LatencyResult, Report
+from edgecls.results import Comparison, LatencyResult, Report
 
 _STYLE = """
 :root { color-scheme: light dark; }
@@ -17,6 +17,7 @@ td.number { text-align: right; font-variant-numeric: tabular-nums; }
 .bad, .invalid { color: #c22; font-weight: bold; fill: #c22; }
 svg { max-width: 48rem; width: 100%; font: 12px system-ui, sans-serif; fill: currentColor; }
 .tick { text-anchor: end; } .invalid { font-size: 20px; text-anchor: middle; }
+.middle { text-anchor: middle; } .curve { fill: none; stroke-width: 2; }
 .axis { stroke: currentColor; } .grid { stroke: #8883; } .bar { fill: #8888; }
 .p50 { stroke: currentColor; stroke-width: 1.2; } .p90 { stroke: currentColor; stroke-dasharray: 4 3; }
 """
@@ -31,6 +32,12 @@ def render_html(report: Report) -> bytes:
             body += [f"<h2>{html_text(name)}</h2>", latency_svg(name, result)]
             if not result.valid:
                 body.append(f'<p><span class="bad">INVALID</span>: {html_text("; ".join(result.reasons))}</p>')
+    for named in report.results:
+        if isinstance(named.result, Comparison):
+            entries = [(e.name, e.measurement) for e in named.result.entries]
+            times = [(name, m) for name, m in entries if isinstance(m, LatencyResult)]
+            if times:
+                body += [f"<h2>{html_text(named.name)}</h2>", comparison_svg(named.name, times)]
     body += [part for table in tables(report) for part in _table(table)]
     page = ['<!DOCTYPE html>', '<html lang="en">', "<head>", '<meta charset="utf-8">',
             f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',

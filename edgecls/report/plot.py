@@ -58,6 +58,35 @@ def latency_svg(name: str, result: LatencyResult) -> str:
     return "\n".join([*parts, "</svg>"])
 
 
+def comparison_svg(name: str, results: Sequence[tuple[str, LatencyResult]]) -> str:
+    """Several measurements of one run: the share of samples that took no longer than a time, one curve each."""
+    low, high, ticks = _scale(min(min(r.samples_ms) for _, r in results), max(max(r.samples_ms) for _, r in results))
+
+    def x(ms: float) -> float:
+        return _LEFT + (ms - low) / (high - low) * (_RIGHT - _LEFT)
+
+    parts = [
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" xmlns="http://www.w3.org/2000/svg">',
+        f"<title>{html_text(name)}: share of samples that took no longer</title>",
+        f'<line class="axis" x1="{_LEFT}" y1="{_BOTTOM}" x2="{_RIGHT}" y2="{_BOTTOM}"/>',
+        f'<text x="{_RIGHT + 10}" y="{_BOTTOM + 18}">ms</text>',
+    ]
+    for percent in (0, 50, 90, 100):
+        y = _BOTTOM - percent / 100 * (_BOTTOM - _TOP)
+        parts.append(f'<line class="grid" x1="{_LEFT}" y1="{y:.1f}" x2="{_RIGHT}" y2="{y:.1f}"/>'
+                     f'<text class="tick" x="{_LEFT - 6}" y="{y + 4:.1f}">{percent} %</text>')
+    parts += [f'<text class="middle" x="{x(t):.1f}" y="{_BOTTOM + 18}">{t:g}</text>' for t in ticks]
+    for i, (label, result) in enumerate(results):
+        color, values = _COLORS[i % len(_COLORS)], sorted(result.samples_ms)
+        kept = range(0, len(values), -(-len(values) // _MAX_POINTS))
+        path = "".join(f"H{x(values[k]):.1f}V{_BOTTOM - (k + 1) / len(values) * (_BOTTOM - _TOP):.1f}" for k in kept)
+        status = "" if result.valid else " INVALID"
+        parts.append(f'<path class="curve" stroke="{color}" d="M{_LEFT} {_BOTTOM}{path}V{_TOP}H{_RIGHT}"/>'
+                     f'<circle cx="{_RIGHT + 16}" cy="{_TOP + 20 * i}" r="4" fill="{color}"/>'
+                     f'<text x="{_RIGHT + 26}" y="{_TOP + 4 + 20 * i}">{html_text(label[:24])}{status}</text>')
+    return "\n".join([*parts, "</svg>"])
+
+
 def _histogram(samples: Sequence[float], low: float, high: float) -> list[str]:
     counts = [0] * _BINS
     for s in samples:

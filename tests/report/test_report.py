@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from edgecls.errors import DataError, OutputError
 from edgecls.frozen import encode_json
 from edgecls.report import RENDERERS, build_report, load_results, render, text
-from edgecls.report.plot import latency_svg
+from edgecls.report.plot import comparison_svg, latency_svg
 from edgecls.report.tables import _ms, tables
 from edgecls.results import CheckResult, Report, parse_result
 from tests import sample_results as sample
@@ -134,6 +134,17 @@ def test_a_plot_is_well_formed_for_any_samples(samples):
         for key in ("x", "y", "x1", "y1", "x2", "y2", "cx", "cy", "width", "height"):
             if key in element.attrib:
                 assert -1 <= float(element.attrib[key]) <= 761
+
+
+def test_a_comparison_draws_one_curve_for_each_artifact():
+    results = [("a & b", sample.latency()), ("<new>", sample.invalid_latency())]
+    root = ElementTree.fromstring(comparison_svg("c", results))
+    curves = [e.attrib["d"] for e in root.iter() if e.tag.endswith("path")]
+    assert len(curves) == 2
+    heights = [float(h) for h in re.findall(r"V([\d.]+)", curves[0])]
+    assert heights == sorted(heights, reverse=True) and len(heights) == len(sample.latency().samples_ms) + 1
+    assert {"a & b", "<new> INVALID"} <= {e.text for e in root.iter()}
+    assert render(report(), ".html").count(b'class="curve"') == 2
 
 
 def test_a_plot_of_many_samples_stays_small():

@@ -61,19 +61,32 @@ static void write_megabytes(FILE *out, const char *key, const char *entry) {
     fprintf(out, ",\"%s\":null", key);
 }
 
+/* A decimal number copied digit by digit: printf and strtod would follow the application's locale. False if none. */
+static bool write_number(FILE *out, const char *before, const char *text) {
+  text += strspn(text, " \t");
+  size_t digits = strspn(text, "0123456789"), fraction = 0;
+  if (digits == 0) return false;
+  if (text[digits] == '.') fraction = strspn(text + digits + 1, "0123456789");
+  if (fraction > 0) fraction++;
+  fprintf(out, "%s%.*s", before, (int)(digits + fraction), text);
+  return true;
+}
+
 static void write_clocks(FILE *out, long cores) {
   char path[128], line[LINE];
   int known = 0;
   fputs(",\"clocks_mhz\":", out);
   for (long i = 0; i < cores; i++) {
     snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%ld/cpufreq/scaling_cur_freq", i);
-    if (read_line(path, line)) fprintf(out, "%s%.3f", known++ > 0 ? "," : "[", strtod(line, NULL) / 1000);
+    if (!read_line(path, line)) continue;
+    unsigned long khz = strtoul(line, NULL, 10);
+    fprintf(out, "%s%lu.%03lu", known++ > 0 ? "," : "[", khz / 1000, khz % 1000);
   }
   FILE *file = known == 0 ? fopen("/proc/cpuinfo", "re") : NULL; /* x86 without cpufreq */
   while (file != NULL && fgets(line, sizeof line, file) != NULL) {
     const char *colon = strchr(line, ':');
-    if (strncmp(line, "cpu MHz", 7) == 0 && colon != NULL)
-      fprintf(out, "%s%.3f", known++ > 0 ? "," : "[", strtod(colon + 1, NULL));
+    if (strncmp(line, "cpu MHz", 7) == 0 && colon != NULL && write_number(out, known > 0 ? "," : "[", colon + 1))
+      known++;
   }
   if (file != NULL) fclose(file);
   fputs(known > 0 ? "]" : "null", out);
@@ -82,19 +95,19 @@ static void write_clocks(FILE *out, long cores) {
 static void write_temperature(FILE *out) {
   char line[LINE];
   glob_t zones;
-  double hottest = 0;
+  long hottest = 0; /* thousandths of a degree */
   bool known = false;
   if (glob("/sys/class/thermal/thermal_zone*/temp", 0, NULL, &zones) == 0) {
     for (size_t i = 0; i < zones.gl_pathc; i++) {
       if (!read_line(zones.gl_pathv[i], line)) continue;
-      double celsius = strtod(line, NULL) / 1000;
-      if (!known || celsius > hottest) hottest = celsius;
+      long found = strtol(line, NULL, 10);
+      if (!known || found > hottest) hottest = found;
       known = true;
     }
     globfree(&zones);
   }
   if (known)
-    fprintf(out, ",\"temperature_c\":%.1f", hottest);
+    fprintf(out, ",\"temperature_c\":%s%ld.%03ld", hottest < 0 ? "-" : "", labs(hottest) / 1000, labs(hottest) % 1000);
   else
     fputs(",\"temperature_c\":null", out);
 }
@@ -134,10 +147,7 @@ static void write_facts(FILE *out) {
   write_text(out, "governor", read_line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", line) ? line : NULL);
   write_clocks(out, cores);
   write_temperature(out);
-  if (read_line("/proc/loadavg", line))
-    fprintf(out, ",\"load\":%.2f", strtod(line, NULL));
-  else
-    fputs(",\"load\":null", out);
+  if (!read_line("/proc/loadavg", line) || !write_number(out, ",\"load\":", line)) fputs(",\"load\":null", out);
   write_megabytes(out, "memory_total_mb", "MemTotal");
   write_megabytes(out, "memory_free_mb", "MemAvailable");
   fputs(",\"emulated\":false,\"emulator\":null}", out); /* a guest cannot tell; who started the emulator can */

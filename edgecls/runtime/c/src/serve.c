@@ -289,7 +289,7 @@ static ec_status parse_image(server *s, size_t *offset, ec_pixels *pixels) {
   const uint8_t *p = r->data + *offset;
   *pixels = (ec_pixels){p + 12, u32(p), u32(p + 4), u32(p + 8), 0};
   uint64_t width = pixels->width, height = pixels->height, channels = pixels->channels, room = r->used - *offset - 12;
-  if (width > MAX_LENGTH || height > MAX_LENGTH || channels > 4 || width * channels * (height > 0) > MAX_LENGTH ||
+  if (width > MAX_LENGTH || height > MAX_LENGTH || channels > 4 || width * channels > MAX_LENGTH ||
       width * channels * height > room)
     return violation(s, "an image shorter than its size");
   *offset += 12 + (size_t)(width * channels * height);

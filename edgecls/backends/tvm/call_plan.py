@@ -96,7 +96,7 @@ class _Reader:
     store: WeightStore
     suffix: str
     buffers: list[int] = field(default_factory=list)
-    places: dict[str, Any] = field(default_factory=dict)
+    places: dict[Any, Any] = field(default_factory=dict)  # by variable: names repeat
     arguments: dict[str, tuple[Argument, ...]] = field(default_factory=dict)
 
     def fresh(self, tensor: Any) -> Slot:
@@ -107,7 +107,7 @@ class _Reader:
         from tvm import relax
 
         if isinstance(value, relax.Var):
-            return self.places[value.name]
+            return self.places[value]
         if isinstance(value, relax.TupleGetItem):
             return self.place(value.tuple_value)[value.index]
         if isinstance(value, relax.Tuple):
@@ -143,20 +143,20 @@ def read_plan(fused: FusedModule, batch: int, store: WeightStore, suffix: str = 
     main = fused.relax["main"]
     reader = _Reader(fused.relax, store, suffix)
     for parameter in main.params:
-        reader.places[parameter.name] = reader.fresh(parameter.ty)
-    inputs = tuple(reader.places[p.name].buffer for p in main.params)
+        reader.places[parameter] = reader.fresh(parameter.ty)
+    inputs = tuple(reader.places[p].buffer for p in main.params)
     calls: list[Call] = []
     nodes = iter(fused.nodes)
     for binding in bindings(fused.relax):
-        name, value = binding.var.name, binding.value
+        variable, value = binding.var, binding.value
         if not isinstance(value, relax.Call):
-            reader.places[name] = reader.place(value)
+            reader.places[variable] = reader.place(value)
             continue
         owners = next(nodes)
         if value.op.name == "relax.reshape":
-            reader.places[name] = reader.place(value.args[0])
+            reader.places[variable] = reader.place(value.args[0])
         elif value.op.name == "relax.call_tir":
-            call, reader.places[name] = reader.call(value, owners)
+            call, reader.places[variable] = reader.call(value, owners)
             calls.append(call)
         else:
             raise InternalError(f"{value.op.name} is left after fusion", "report this with the model")

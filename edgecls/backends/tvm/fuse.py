@@ -6,7 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from edgecls.backends.tvm.clip_indices import clip_indices
 from edgecls.backends.tvm.environment import import_tvm
+from edgecls.backends.tvm.fold import fold_constants
 from edgecls.backends.tvm.importer import ImportedModule
 from edgecls.types import Unsupported
 
@@ -25,15 +27,18 @@ def legalize(imported: ImportedModule, target: Any) -> Any:
     from tvm import relax
 
     with target:
-        return tvm.transform.Sequential([
+        module = tvm.transform.Sequential([
             relax.transform.DecomposeOpsForInference(),
+            relax.transform.CanonicalizeBindings(),
+        ])(imported.relax)
+        return tvm.transform.Sequential([
             relax.transform.CanonicalizeBindings(),
             relax.transform.FoldConstant(),
             relax.transform.LegalizeOps(),
             relax.transform.AnnotateTIROpPattern(),
             relax.transform.FoldConstant(),
             relax.transform.DeadCodeElimination(),
-        ])(imported.relax)
+        ])(fold_constants(clip_indices(module)))
 
 
 def left_over(module: Any, owner: dict[str, str]) -> list[Unsupported]:
@@ -81,12 +86,13 @@ def _nodes_of_groups(before: Any, after: Any, owner: dict[str, str]) -> tuple[tu
     from tvm import relax
 
     unclaimed: dict[tuple[Any, ...], list[Any]] = {}
+    alias: dict[Any, Any] = {}
     for binding in bindings(before):
         if isinstance(binding.value, relax.Call):
-            unclaimed.setdefault(_signature(binding.value, {}), []).append(binding.var)
-    original: dict[Any, Any] = {p: p for p in after["main"].params}
-    for new, old in zip(after["main"].params, before["main"].params, strict=True):
-        original[new] = old
+            unclaimed.setdefault(_signature(binding.value, alias), []).append(binding.var)
+        else:
+            alias[binding.var] = _resolve(binding.value, alias)
+    original: dict[Any, Any] = dict(zip(after["main"].params, before["main"].params, strict=True))
     result = []
     for binding in bindings(after):
         value = binding.value
@@ -141,10 +147,13 @@ def _signature(call: Any, scope: dict[Any, Any]) -> tuple[Any, ...]:
 
 
 def _identity(value: Any) -> Any:
+    """Equal for the same variable, element of a tuple, or constant. Names repeat, so objects are told by address."""
     if isinstance(value, tuple):
         return tuple(_identity(v) for v in value)
+    if isinstance(value, int):
+        return value
     data = getattr(value, "value", None)
     if data is not None and hasattr(data, "numpy"):
-        # passes copy small constants but share large ones, whose hash is the address of their storage
+        # passes copy small constants but share large ones
         return data.numpy().tobytes() if math.prod(data.shape) <= 16 else hash(data)
-    return value.name if hasattr(value, "name") else str(value)
+    return hash(value)

@@ -105,7 +105,7 @@ def _importer_class() -> type[Any]:
                 self._trace.unsupported.append(
                     Unsupported(node=node, op=f"ai.onnx.{op_name}", reason=_first_line(error)))
                 return self._stand_in(node, error)
-            if isinstance(value, relax.Call) and not isinstance(value.ty, relax.TupleType):
+            if isinstance(value, relax.Call):
                 value = self.bb.emit(value)
             if isinstance(value, relax.Var):
                 self._trace.owner.setdefault(value.name, node)

@@ -7,31 +7,37 @@ from edgecls.types import Target
 
 
 class SimpleProvider:
-    """The first provider: keep a tile of the output in registers while the reduction runs outside of it.
-
-    Half the vector registers hold the tile, the others operands. Columns are at most four vectors wide, and prefer
-    to divide the row; rows share each vector of the operand that does not depend on them.
-    """
+    """The first provider: keep a tile of the output in registers while the reduction runs outside of it."""
 
     def choose(self, workload: Workload, target: Target) -> Decision:
         if workload.family == "elementwise" or workload.columns is None:
             return Decision(algorithm="per-row", reason="no reduction: one pass over the rows")
         lanes = target.cpu.vector_bits // 32
         columns = _columns(workload.spatial[workload.columns], lanes)
-        budget = max(1, target.cpu.vector_registers // 2 // -(-columns // lanes))
-        rows = 1 if workload.rows is None else _divisor(workload.spatial[workload.rows], budget)
+        rows = 1
+        if workload.rows is not None:
+            rows = _divisor(workload.spatial[workload.rows], _row_limit(columns, lanes, target.cpu.vector_registers))
         return Decision(algorithm="register-tile", tile=(rows, columns),
                         reason=f"{rows} x {columns} results stay in registers over {workload.reduction}")
 
 
 def _columns(extent: int, lanes: int) -> int:
-    """Up to four vectors: the divisor of the row that fills its lanes best, the widest of those.
+    """The divisor of the row that fills its vectors best, the widest of those.
 
-    A row that only narrow tiles divide is cut into two vectors and a remainder instead.
+    Beyond 16 floats LLVM keeps only whole vectors in registers. A row that only narrow tiles divide (a prime number)
+    is cut into two vectors and a remainder instead.
     """
-    divisors = [d for d in range(1, min(extent, 4 * lanes) + 1) if extent % d == 0]
+    divisors = [d for d in range(1, min(extent, max(16, 2 * lanes)) + 1)
+                if extent % d == 0 and (d <= 16 or d % lanes == 0)]
     best = max(divisors, key=lambda d: (d / (-(-d // lanes) * lanes), d))
     return best if best >= min(lanes, extent) / 2 else min(2 * lanes, extent)
+
+
+def _row_limit(columns: int, lanes: int, registers: int) -> int:
+    """Half the registers for results. Vectors that are not whole spill with more than four rows (seen on both ISAs)."""
+    if columns > lanes and columns % lanes:
+        return min(4, registers // 4)
+    return min(8, registers // 2 // -(-columns // lanes)) or 1
 
 
 def _divisor(number: int, limit: int) -> int:

@@ -1,0 +1,27 @@
+"""Gather reads inside its tensor, whatever the indices are.
+
+TVM's importer asks for the unchecked mode, in which an index from outside the network's author (data) reads any memory.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def clip_indices(module: Any) -> Any:
+    """IRModule -> IRModule with every `relax.take` in clip mode."""
+    from tvm import relax
+
+    @relax.expr_functor.mutator
+    class Clipper(relax.PyExprMutator):  # type: ignore[misc, unused-ignore]
+        def visit_call_(self, call: Any) -> Any:
+            call = self.visit_expr_post_order(call)
+            if getattr(call.op, "name", "") != "relax.take" or call.attrs.mode != "fast":
+                return call
+            axis = None if call.attrs.axis is None else int(call.attrs.axis)
+            return relax.op.take(call.args[0], call.args[1], axis=axis, mode="clip")
+
+    clipped = Clipper(module).visit_expr(module["main"])
+    module = type(module)(dict(module.functions.items()), attrs=module.attrs)
+    module["main"] = clipped
+    return module

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from conftest import tiny_network
 from PIL import Image
 
 from edgecls.cli.main import run
+from tests.cli.conftest import tiny_network
 
 
 @pytest.fixture

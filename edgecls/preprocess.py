@@ -179,4 +179,9 @@ def _resize(image: Image.Image, resize: Resize) -> Image.Image:
     if width * height > MAX_PIXELS:
         raise DataError(f"an image of {image.width} x {image.height} would be resized to {width} x {height} pixels",
                         "crop the image to a less extreme shape")
-    return image.resize((width, height), _RESAMPLING[resize.interpolation])
+    # One pass at a time, in the order of Pillow 13 and of the device: the first pass rounds, so the order shows, and
+    # earlier versions of Pillow always began with the width.
+    loss_w, loss_h = image.width - width, image.height - height
+    between = (image.width, height) if loss_h > 0 and loss_h > 2 * loss_w else (width, image.height)
+    algorithm = _RESAMPLING[resize.interpolation]
+    return image.resize(between, algorithm).resize((width, height), algorithm)

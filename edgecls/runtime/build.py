@@ -87,40 +87,35 @@ def build_library(arch: Arch, toolchain: Toolchain) -> Path:
 
 
 def _write_models(folder: Path, models: Sequence[StaticModel]) -> list[str]:
-    """Sources and archives that link `models`: a table, and each one's weights at `ec_weights_<build id>`."""
-    table, arguments = [], []
+    """A source and archives that link `models`: a table of them, and each one's weights at `ec_weights_<build id>`."""
+    source = ['#include "ec_model.h"']
     for index, model in enumerate(models):
-        symbol = f"ec_weights_{model.build_id}"
         (folder / f"weights_{index}.bin").symlink_to(model.weights.resolve())
-        (folder / f"weights_{index}.s").write_text(_WEIGHTS_ASM.format(
-            symbol=symbol, file=f"weights_{index}.bin", digest=_file_hash(model.weights)))
-        table.append(model.symbol)
-        arguments += [f"weights_{index}.s", str(model.archive.resolve())]
-    lines = ['#include "ec_model.h"', *(f"extern const ec_model {symbol};" for symbol in table),
-             "extern const ec_model *const ec_static_models[];",
-             f"const ec_model *const ec_static_models[] = {{{''.join(f'&{symbol}, ' for symbol in table)}0}};", ""]
-    (folder / "models.c").write_text("\n".join(lines))
-    return ["models.c", *arguments]
+        source.append(_EMBED.format(symbol=f"ec_weights_{model.build_id}", file=f"weights_{index}.bin",
+                                    digest=_file_hash(model.weights)))
+        source.append(f"extern const ec_model {model.symbol};")
+    source.append("extern const ec_model *const ec_static_models[];")
+    source.append(f"const ec_model *const ec_static_models[] = {{{''.join(f'&{m.symbol}, ' for m in models)}0}};\n")
+    (folder / "models.c").write_text("\n".join(source))
+    return ["models.c", *(str(model.archive.resolve()) for model in models)]
 
 
-# The digest is there for compilers that cache by source text (zig cc): .incbin hides the bytes from them.
-_WEIGHTS_ASM = """\
-/* {digest} */
-  .section .rodata.{symbol}, "a"
-  .balign 64
-  .globl {symbol}
-  .hidden {symbol}
-{symbol}:
-  .incbin "{file}"
-  .balign 64
-  .section .note.GNU-stack, "", %progbits
-"""
+# The digest is for compilers that cache by source text (zig cc): .incbin hides the bytes from them.
+_EMBED = r"""
+__asm__(".pushsection .rodata.{symbol}, \"a\"\n" /* {digest} */
+        ".balign 64\n"
+        ".globl {symbol}\n"
+        ".hidden {symbol}\n"
+        "{symbol}:\n"
+        ".incbin \"{file}\"\n"
+        ".balign 64\n"
+        ".popsection\n");"""
 
 
 def _cached(name: str, toolchain: Toolchain, inputs: Sequence[str], build: Callable[[Path, Path], None]) -> Path:
     """The cached result of `build(folder, folder / name)`. Processes that build at once each rename a whole file."""
     key = hashlib.sha256()
-    parts = [name, *toolchain.cc, toolchain.version, toolchain.arch, *_CFLAGS, *_LDFLAGS, _WEIGHTS_ASM, *inputs]
+    parts = [name, *toolchain.cc, toolchain.version, toolchain.arch, *_CFLAGS, *_LDFLAGS, _EMBED, *inputs]
     for file in sorted(C_FOLDER.rglob("*.[ch]")):
         parts += [file.name, _file_hash(file)]
     for part in parts:

@@ -87,10 +87,16 @@ def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monk
     assert "XDG_CACHE_HOME" in caught.value.hint
 
 
+@pytest.mark.parametrize("compiler", ["gcc", pytest.param("zig", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("arch", ARCHES)
-def test_two_models_link_into_one_static_program(arch: Arch, tmp_path: Path) -> None:
+def test_two_models_link_into_one_static_program(
+        arch: Arch, compiler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     models = []
-    toolchain = find_toolchain(arch, static=True)
+    with monkeypatch.context() as patch:
+        if compiler == "zig":
+            patch.setenv("PATH", "")  # zig is found as a Python package
+        toolchain = find_toolchain(arch, static=True)
+    assert compiler in toolchain.cc[0] or toolchain.kind == compiler
     for seed, name in enumerate(("first", "second")):
         folder = tmp_path / name
         folder.mkdir()

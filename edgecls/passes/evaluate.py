@@ -9,7 +9,7 @@ import onnx
 from onnx import helper
 
 from edgecls.errors import ModelError
-from edgecls.passes.network import Network, reads
+from edgecls.passes.network import Network, first_line, reads
 from edgecls.types import Array
 
 
@@ -45,9 +45,5 @@ def _run(model: onnx.ModelProto, feed: dict[str, Array]) -> dict[str, Array]:
         wanted = {i.name for i in session.get_inputs()}
         return dict(zip(names, session.run(names, {n: a for n, a in feed.items() if n in wanted}), strict=True))
     except Exception as error:  # its exceptions share no base class
-        raise ModelError(f"ONNX Runtime cannot run the network: {_first_line(error)}",
+        raise ModelError(f"ONNX Runtime cannot run the network: {first_line(error)}",
                          "check the model with `python -m onnx.checker`, or export it again") from None
-
-
-def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

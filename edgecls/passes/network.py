@@ -35,6 +35,8 @@ class Network:
             model = onnx.load_from_string(data)
         except Exception:  # protobuf's own exception type differs between its implementations
             raise ModelError("the network is not a readable ONNX model", "export it again") from None
+        if any(isinstance(text, bytes) for text in _texts(model.graph)):  # protobuf's answer to broken UTF-8
+            raise ModelError("the network has names that are not text", "export it again")
         return cls(*_split(model))
 
     @property
@@ -87,9 +89,15 @@ class Network:
         _keep(self.graph.initializer, [t for t in self.graph.initializer if t.name in used])
 
     def infer_types(self) -> dict[str, onnx.TypeProto]:
-        """The type of every value that ONNX shape inference can tell, by name; renews the model's value_info."""
+        """The type of every value that ONNX shape inference can tell, by name; renews the model's value_info.
+
+        Raises ModelError when nodes and their inputs do not fit together.
+        """
         del self.graph.value_info[:]
-        self.model = onnx.shape_inference.infer_shapes(self.model, data_prop=True)
+        try:
+            self.model = onnx.shape_inference.infer_shapes(self.model, data_prop=True)
+        except Exception as error:  # an exception class of its C++ part
+            raise ModelError(f"the network contradicts itself: {first_line(error)}", "export it again") from None
         types = {v.name: v.type for v in (*self.graph.value_info, *self.graph.output, *self.graph.input)}
         for tensor in self.graph.initializer:
             types[tensor.name] = helper.make_tensor_type_proto(tensor.data_type, tensor.dims)
@@ -105,6 +113,11 @@ def reads(node: onnx.NodeProto) -> Iterator[str]:
             yield from (value.name for value in graph.output)
 
 
+def first_line(error: Exception) -> str:
+    """What a library says, without the pages that follow."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
 def has_subgraph(node: onnx.NodeProto) -> bool:
     """If, Loop, Scan and their like."""
     return any(a.HasField("g") or a.graphs for a in node.attribute)
@@ -116,6 +129,17 @@ def static_shape(kind: onnx.TypeProto | None) -> tuple[int, ...] | None:
         return None
     dims = kind.tensor_type.shape.dim
     return tuple(d.dim_value for d in dims) if all(d.HasField("dim_value") for d in dims) else None
+
+
+def _texts(graph: onnx.GraphProto) -> Iterator[str | bytes]:
+    for node in graph.node:
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        for attribute in node.attribute:
+            yield attribute.name
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _texts(inner)
+    for field in (graph.input, graph.output, graph.initializer):
+        yield from (value.name for value in field)
 
 
 def _is_large(tensor: onnx.TensorProto) -> bool:

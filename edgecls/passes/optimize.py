@@ -85,7 +85,8 @@ def _strip(model: onnx.ModelProto) -> None:
 def _content(network: Network) -> list[bytes | str]:
     """What a rewrite may change; inferred shapes are no change."""
     fields = (network.graph.node, network.graph.initializer, network.model.functions)
-    return [message.SerializeToString(deterministic=True) for field in fields for message in field] + [*network.weights]
+    names = [value.name for field in (network.graph.input, network.graph.output) for value in field]
+    return [message.SerializeToString(deterministic=True) for field in fields for message in field] + names
 
 
 def _has_unknown_operators(model: onnx.ModelProto) -> bool:

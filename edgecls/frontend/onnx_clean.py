@@ -114,8 +114,9 @@ def _check(model: onnx.ModelProto, origin: str) -> None:
 def _bind_inputs(model: onnx.ModelProto, origin: str, input_size: tuple[int, int] | None) -> list[str]:
     weights = {t.name for t in model.graph.initializer}
     inputs = [v for v in model.graph.input if v.name not in weights]
-    if not inputs:
-        raise ModelError(f"{origin}: has no input", "give a network that takes an image or a tensor")
+    if not inputs or not model.graph.output:
+        raise ModelError(f"{origin}: has no {'output' if inputs else 'input'}",
+                         "give a network that takes an image or a tensor and answers with one")
     del model.graph.input[:]  # before ONNX 1.4 weights were listed as inputs, too
     model.graph.input.extend(inputs)
     for value in model.graph.input:

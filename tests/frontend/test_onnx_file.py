@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from edgecls.contract import METADATA_KEY
 from edgecls.errors import ContractError, EdgeclsError, ModelError
@@ -69,8 +69,8 @@ def test_nhwc_networks_get_an_nhwc_contract(tmp_path: Path) -> None:
     assert (graph.contract.image_input.layout, graph.contract.image_input.size) == ("NHWC", (8, 10))
 
 
-@pytest.mark.parametrize("opset", [9, 11, 13, 17])
-def test_old_opsets_are_converted_and_said(tmp_path: Path, opset: int) -> None:
+@pytest.mark.parametrize("opset", [9, 11, 13, 17, 22])
+def test_other_opsets_are_converted_and_said(tmp_path: Path, opset: int) -> None:
     model = classifier(opset=opset)
     graph = load_onnx(save(model, tmp_path))
     assert onnx.load_from_string(graph.onnx).opset_import[0].version == 18
@@ -96,6 +96,16 @@ def test_several_outputs_are_kept(tmp_path: Path) -> None:
     graph = load_onnx(save(classifier(outputs=("features", "logits", "flat")), tmp_path))
     assert [(o.name, o.role) for o in graph.contract.outputs] == [
         ("features", "auxiliary"), ("logits", "logits"), ("flat", "auxiliary")]
+
+
+def test_networks_without_input_or_output_are_refused(tmp_path: Path) -> None:
+    for part in ("input", "output"):
+        model = classifier()
+        del getattr(model.graph, part)[:]
+        if part == "input":
+            model.graph.initializer.append(numpy_helper.from_array(IMAGE[:1], "image"))
+        with pytest.raises(ModelError, match=f"no {part}"):
+            load_onnx(save(model, tmp_path))
 
 
 def test_weights_listed_as_inputs_are_not_inputs(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define EC_MAX_LIVE_WORKSPACES 32
+#define EC_MAX_LIVE_WORKSPACES 64
 
 /* One thread's workspace: a stack of blocks in its part of the arena. */
 typedef struct ec_workspace {

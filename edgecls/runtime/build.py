@@ -140,10 +140,18 @@ def _cached(name: str, toolchain: Toolchain, inputs: Sequence[str], build: Calla
 
 
 def cache_folder() -> Path:
-    """Where edgecls keeps what it can make again: XDG_CACHE_HOME/edgecls, or ~/.cache/edgecls."""
-    root = os.environ.get("XDG_CACHE_HOME", "")
-    # the XDG specification says that a relative path is to be ignored
-    return (Path(root) if Path(root).is_absolute() else Path.home() / ".cache") / "edgecls"
+    """Where edgecls keeps what it can make again: XDG_CACHE_HOME/edgecls, or ~/.cache/edgecls.
+
+    Raises OutputError for a user without a home.
+    """
+    root = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if not root.is_absolute():  # the XDG specification says that a relative path is to be ignored
+        try:
+            root = Path.home() / ".cache"
+        except RuntimeError:
+            raise OutputError("this user has no home folder to keep built programs in",
+                              "set XDG_CACHE_HOME to a folder you can write") from None
+    return root / "edgecls"
 
 
 def _sources() -> list[Path]:

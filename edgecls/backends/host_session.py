@@ -13,7 +13,7 @@ from edgecls.backends.golden import golden_input
 from edgecls.contract import Contract
 from edgecls.errors import DataError, DeviceError
 from edgecls.preprocess import preprocess
-from edgecls.runtime.feed import Feed, images_of
+from edgecls.runtime.feed import Feed, as_array, images_of
 from edgecls.types import Array, DeviceFacts, KernelTime, MeasureSettings, Samples, TensorSpec
 
 _MAX_RUNS = 1_000_000
@@ -124,10 +124,7 @@ class HostSession(ABC):
     def _tensor(self, name: str, value: Feed) -> Array:
         images = images_of(value)
         if images is None:
-            try:
-                return np.asarray(value, order="C")
-            except ValueError:
-                raise DataError(f"input {name!r} is not an array", "give a numpy array, or Pixels") from None
+            return np.asarray(as_array(name, value), order="C")
         contract = next((c for c in self.contract.inputs if c.name == name and c.is_image), None)
         if contract is None:
             raise DataError(f"input {name!r} is not an image", "give a tensor of its shape")

@@ -55,6 +55,14 @@ def read_tensors(data: bytearray, specs: Sequence[TensorSpec]) -> dict[str, Arra
     return result
 
 
+def as_array(name: str, value: Feed) -> Array:
+    """A feed's tensor. Raises DataError for what numpy cannot make an array of."""
+    try:
+        return np.asarray(value)
+    except ValueError:
+        raise DataError(f"input {name!r} is not an array", "give a numpy array, or Pixels") from None
+
+
 def images_of(value: Feed) -> list[Pixels] | None:
     """The images of a feed's value, or None when it is a tensor. Raises DataError for a mixture or an empty list."""
     if isinstance(value, Pixels):

@@ -16,6 +16,7 @@ from edgecls.interfaces import Device
 from edgecls.runtime.build import build_runner
 from edgecls.runtime.feed import (
     Feed,
+    as_array,
     at_batch,
     check_spec,
     image_parts,
@@ -129,7 +130,7 @@ class ServeSession:
             self._check_image_network()
             pixels = images[self.inputs[0].name]
             return self._run(Request.RUN_IMAGES, len(pixels), [part for image in pixels for part in image_parts(image)])
-        tensors = {name: np.asarray(value) for name, value in feed.items()}
+        tensors = {name: as_array(name, value) for name, value in feed.items()}
         batch = self._batch_of(tensors)
         specs = self._at(self.inputs, batch)
         return self._run(Request.RUN, batch, [tensor_bytes(tensors[spec.name], spec) for spec in specs])

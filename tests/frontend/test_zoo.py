@@ -64,6 +64,24 @@ def test_unknown_names(source: str) -> None:
     assert caught.value.hint
 
 
+def test_safetensors_weights(tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    from tests.frontend.test_torch_export import HERE, Tiny
+    torch.manual_seed(1)
+    model = Tiny().eval()
+    path = tmp_path / "tiny.safetensors"
+    save_file(model.state_dict(), path)
+    graph = export_source(f"{HERE}:make_tiny", ExportOptions(preprocess="mnist", weights=str(path)))
+    x = np.ones((1, 1, 28, 28), np.float32)
+    with torch.no_grad():
+        np.testing.assert_allclose(run(graph.onnx, x)[0], model(torch.from_numpy(x)).numpy(), atol=1e-5)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(ModelError, match=r"tiny\.safetensors"):
+        export_source(f"{HERE}:make_tiny", ExportOptions(preprocess="mnist", weights=str(path)))
+
+
 def test_hugging_face_folder(tmp_path: Path) -> None:
     import transformers
     config = transformers.ViTConfig(

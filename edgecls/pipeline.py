@@ -96,21 +96,21 @@ def explain(bundle: Path) -> ExplainResult:
 
 def classify(bundle: Path, images: Sequence[Path], *, device: str | None = None, threads: int = 1, top: int = 5,
              progress: Progress = silent) -> RunResult:
-    """The `top` likeliest classes of each image. All images are decoded before the device is opened."""
+    """The `top` likeliest classes of each image. Raises EdgeclsError at the first image that cannot be read."""
     from edgecls.preprocess import decode_image
     from edgecls.results import ImageAnswer, RunResult
 
     artifact = open_bundle(bundle)
     contract = artifact.manifest.contract
     image, output = contract.image_input, contract.answer
-    pixels = [decode_image(path, image) for path in images]
     answers = []
     with open_session(artifact, device, threads) as session:
         batch = min(session.batches)
-        for index, (path, one) in enumerate(zip(images, pixels, strict=True)):
-            progress("classify", index, len(images))
-            scores = session.run({image.name: [one] * batch})[output.name][0]
-            answers.append(ImageAnswer(image=str(path), top=_likeliest(scores, output, top), note=one.note))
+        for index, path in enumerate(images):
+            progress("classifying", index, len(images))
+            pixels = decode_image(path, image)
+            scores = session.run({image.name: [pixels] * batch})[output.name][0]
+            answers.append(ImageAnswer(image=str(path), top=_likeliest(scores, output, top), note=pixels.note))
         return RunResult(artifact=artifact.hash, device=session.facts(), threads=session.threads,
                          images=tuple(answers))
 

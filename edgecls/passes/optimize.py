@@ -66,7 +66,12 @@ def _optimize(network: Network, batch: int, passes: Sequence[Pass], progress: Pr
         records.append(PassRecord(name=step.name, fired=fired, nodes_before=nodes,
                                   nodes_after=len(network.graph.node), max_difference=difference))
     progress(f"batch {batch}: optimised", len(passes), len(passes))
-    _refuse_dynamic(network)
+    if passes == DEFAULT_PASSES:
+        _refuse_dynamic(network)
+    else:  # without folding, shapes that are fixed can look dynamic: say what they were
+        for value in network.graph.output:
+            element = value.type.tensor_type.elem_type
+            value.type.CopyFrom(onnx.helper.make_tensor_type_proto(element, verifier.shapes[value.name]))
     return records
 
 

@@ -15,7 +15,10 @@ TOLERANCE = 1e-4
 
 
 class Verifier:
-    """Holds what the un-optimised network answers to seeded random input. Raises ModelError when it cannot run."""
+    """Holds what the un-optimised network answers to seeded random input. Raises ModelError when it cannot run.
+
+    shapes: of the outputs, by name, at this batch size.
+    """
 
     def __init__(self, network: Network, batch: int) -> None:
         self._feed = _random_feed(network)
@@ -27,6 +30,7 @@ class Verifier:
             raise ModelError(f"at batch {batch}: {error.message}",
                              "a batch size may be frozen into the network: export it again with a dynamic batch "
                              "dimension, or compile with --batch 1") from None
+        self.shapes = {name: value.shape for name, value in self._expected.items()}
 
     def check(self, network: Network, name: str) -> float:
         """Largest absolute difference that the rewrites so far make. Raises InternalError naming pass `name`."""

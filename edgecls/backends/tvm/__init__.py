@@ -1,6 +1,7 @@
 """Apache TVM ahead of time: import, fuse, schedule, plan, and emit one shared object that needs only libc.
 
-    importer -> fuse -> schedule (providers, schedules/) -> call_plan, memory_plan -> kernels, glue, link -> bundle
+    importer -> layout -> algorithm -> fuse -> schedule (providers, schedules/) -> call_plan, memory_plan
+             -> kernels, glue, link -> bundle
 
 `compile.py` runs these in order. TVM is imported when a method is called, never before.
 """

@@ -1,11 +1,10 @@
-"""The steps in order: import -> legalise and fuse -> schedule -> plan -> emit -> bundle."""
+"""The steps in order: import -> layout -> algorithm -> legalise and fuse -> schedule -> memory plan -> emission."""
 
 from __future__ import annotations
 
 import hashlib
 import struct
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,14 @@ import onnx
 
 from edgecls import __version__
 from edgecls.backends.tvm import fuse, golden
+from edgecls.backends.tvm.algorithm import choose_algorithms
 from edgecls.backends.tvm.call_plan import CallPlan, WeightStore, read_plan
 from edgecls.backends.tvm.environment import tvm_target, tvm_versions
 from edgecls.backends.tvm.glue import ModelParts
-from edgecls.backends.tvm.importer import import_onnx
+from edgecls.backends.tvm.importer import ImportedModule, import_onnx
 from edgecls.backends.tvm.kernels import build_kernels
 from edgecls.backends.tvm.layers import describe_layers
+from edgecls.backends.tvm.layout import set_layouts
 from edgecls.backends.tvm.link import link_shared, link_static
 from edgecls.backends.tvm.memory_plan import MemoryPlan, plan_memory
 from edgecls.backends.tvm.options import CompileOptions
@@ -56,7 +57,7 @@ def check_graph(graph: OptimizedGraph, target: Target) -> list[Unsupported]:
     imported = import_onnx(onnx.load_from_string(graph.onnx[graph.batches[0]]))
     if imported.unsupported:
         return list(imported.unsupported)
-    return fuse.left_over(fuse.legalize(imported, tvm_target(target)), imported.owner)
+    return fuse.left_over(_legalize(imported, tvm_target(target)), imported.owner)
 
 
 def compile_bundle(graph: OptimizedGraph, target: Target, options: CompileOptions, output: Path,
@@ -107,6 +108,10 @@ def compile_bundle(graph: OptimizedGraph, target: Target, options: CompileOption
     return write_bundle(output, manifest, members)
 
 
+def _legalize(imported: ImportedModule, llvm: Any) -> Any:
+    return fuse.legalize(choose_algorithms(set_layouts(imported.relax)), llvm)
+
+
 class _Steps:
     def __init__(self, progress: Progress, total: int) -> None:
         self._progress, self._done, self._total = progress, 0, total
@@ -122,7 +127,7 @@ def _lower(model: bytes, batch: int, target: Target, llvm: Any, store: WeightSto
     imported = import_onnx(onnx.load_from_string(model))
     if imported.unsupported:
         refuse(list(imported.unsupported))
-    legal = fuse.legalize(imported, llvm)
+    legal = _legalize(imported, llvm)
     left = fuse.left_over(legal, imported.owner)
     if left:
         refuse(left)

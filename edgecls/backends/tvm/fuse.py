@@ -6,10 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from edgecls.backends.tvm.clip_indices import clip_indices
 from edgecls.backends.tvm.environment import import_tvm
-from edgecls.backends.tvm.fold import fold_constants
-from edgecls.backends.tvm.importer import ImportedModule
 from edgecls.types import Unsupported
 
 
@@ -21,16 +18,12 @@ class FusedModule:
     nodes: tuple[tuple[str, ...], ...]
 
 
-def legalize(imported: ImportedModule, target: Any) -> Any:
+def legalize(module: Any, target: Any) -> Any:
     """Every Relax operator as TIR, constants folded. Returns an IRModule."""
     tvm = import_tvm()
     from tvm import relax
 
     with target:
-        module = tvm.transform.Sequential([
-            relax.transform.DecomposeOpsForInference(),
-            relax.transform.CanonicalizeBindings(),
-        ])(imported.relax)
         return tvm.transform.Sequential([
             relax.transform.CanonicalizeBindings(),
             relax.transform.FoldConstant(),
@@ -38,7 +31,7 @@ def legalize(imported: ImportedModule, target: Any) -> Any:
             relax.transform.AnnotateTIROpPattern(),
             relax.transform.FoldConstant(),
             relax.transform.DeadCodeElimination(),
-        ])(fold_constants(clip_indices(module)))
+        ])(module)
 
 
 def left_over(module: Any, owner: dict[str, str]) -> list[Unsupported]:

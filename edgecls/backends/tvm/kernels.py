@@ -11,7 +11,6 @@ from edgecls.backends.tvm.environment import import_tvm
 from edgecls.errors import InternalError
 
 
-
 @dataclass(frozen=True)
 class KernelObject:
     """path: relocatable object. symbols: kernel name -> C function `__tvm_ffi_...` in TVM's packed ABI.

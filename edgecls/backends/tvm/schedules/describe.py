@@ -18,4 +18,5 @@ def describe_workload(kernel: str, function: Any) -> Workload:
         kernel=kernel, family=family,
         shapes=tuple(tuple(int(d) for d in p.shape) for p in function.params),
         spatial=main.spatial if main else (), reduction=main.reduction if main else (),
-        columns=main.columns if main else None, rows=main.rows if main else None, flops=sum(2 * b.work for b in reducing))
+        columns=main.columns if main else None, rows=main.rows if main else None,
+        flops=sum(2 * b.work for b in reducing))

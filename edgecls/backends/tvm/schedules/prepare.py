@@ -22,7 +22,7 @@ class Block:
     @property
     def multiplies(self) -> bool:
         """Reduces over a product of two tensors."""
-        return bool(self.reduction) and len({hash(r.source) for r in self.node.reads} - {hash(self.node.writes[0].source)}) > 1
+        return bool(self.reduction) and _multiplies(self.node)
 
     @property
     def columns(self) -> int | None:
@@ -39,7 +39,7 @@ class Block:
         axes = [v.var for v in self.node.iter_vars if v.iter_type == 0]
         vectors = [r for r in self.node.reads if _depends(r, axes[self.columns])]
         shared = [i for i in others if not any(_depends(r, axes[i]) for r in vectors)]
-        return (shared or others or [None])[0]
+        return next(iter(shared or others), None)
 
     @property
     def work(self) -> int:

@@ -1,7 +1,8 @@
-"""Constants of the importer, folded in numpy.
+"""Step 2, layout: activations keep ONNX's NCHW; constants take the form in which kernels read them, now.
 
-relax.transform.FoldConstant compiles a function with LLVM for each constant; the importer makes hundreds of small ones
-(a reshape per bias, a NaN check per clip), which took most of the compile time. It still folds what is not known here.
+Transposes and reshapes of weights happen here in numpy. relax.transform.FoldConstant would compile a function with
+LLVM for each; the importer makes hundreds of small ones (a reshape per bias, a NaN check per clip), which took most of
+the compile time. It still folds, later, what is not known here.
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ _FOLDS: dict[str, _Fold] = {
     "relax.permute_dims": lambda call, a: np.transpose(
         a[0], None if call.attrs.axes is None else [int(i) for i in call.attrs.axes]),
     "relax.isnan": lambda call, a: np.isnan(a[0]),
-    "relax.where": lambda call, a: np.where(a[0], a[1], a[2]),
+    "relax.where": lambda call, a: np.asarray(np.where(a[0], a[1], a[2])),
     "relax.less": lambda call, a: np.less(a[0], a[1]),
 }
 
 
-def fold_constants(module: Any) -> Any:
+def set_layouts(module: Any) -> Any:
     """IRModule -> IRModule with the known operators on constants replaced by their value."""
     from tvm import relax
 
@@ -50,8 +51,9 @@ def fold_constants(module: Any) -> Any:
 
         def _value(self, argument: Any) -> Array | None:
             bound = self.lookup_binding(argument) if isinstance(argument, relax.Var) else argument
-            data = getattr(bound, "value", None)
-            return data.numpy() if hasattr(data, "numpy") else None
+            data: Any = getattr(bound, "value", None)
+            array: Array | None = data.numpy() if hasattr(data, "numpy") else None
+            return array
 
     def _is_shape(argument: Any) -> bool:
         return isinstance(argument, relax.ShapeExpr)

@@ -1,15 +1,19 @@
-"""Gather reads inside its tensor, whatever the indices are.
+"""Step 3, algorithm: how an operator is computed, where Relax offers more than one way.
 
-TVM's importer asks for the unchecked mode, in which an index from outside the network's author (data) reads any memory.
+Convolutions are direct. Batch normalisation becomes multiply and add. Gather reads inside its tensor whatever the
+indices are: the importer asks for the unchecked mode, in which an index that comes from data reads any memory.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from edgecls.backends.tvm.environment import import_tvm
 
-def clip_indices(module: Any) -> Any:
-    """IRModule -> IRModule with every `relax.take` in clip mode."""
+
+def choose_algorithms(module: Any) -> Any:
+    """IRModule -> IRModule of operators that can be legalised."""
+    tvm = import_tvm()
     from tvm import relax
 
     @relax.expr_functor.mutator
@@ -24,4 +28,5 @@ def clip_indices(module: Any) -> Any:
     clipped = Clipper(module).visit_expr(module["main"])
     module = type(module)(dict(module.functions.items()), attrs=module.attrs)
     module["main"] = clipped
-    return module
+    return tvm.transform.Sequential([relax.transform.DecomposeOpsForInference(),
+                                     relax.transform.CanonicalizeBindings()])(module)

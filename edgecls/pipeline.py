@@ -7,6 +7,7 @@ Rooms are imported when a stage needs them, so that `edgecls run` never pays for
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -66,6 +67,8 @@ def compile_model(model: Path, target: Target, output: Path, *, backend: str | N
     """
     check_writable(output)
     chosen = choose_backend(target, backend)
+    if target.gpu is not None:
+        note(f"compiled for the CPU of {target.name} ({target.cpu.name}): this version does not build for its GPU")
     graph = _optimize(_load(model, note), batches, progress)
     return chosen.compile(graph, target, options or chosen.options_type(), output, progress)
 
@@ -141,7 +144,10 @@ def bench(bundle: Path, *, device: str | None = None, settings: MeasureSettings 
     settings = settings or MeasureSettings()
     artifact = open_bundle(bundle)
     with open_session(artifact, device, settings.threads) as session:
-        return measure_latency(session, settings, progress)
+        # a program started here inherits this process's CPUs; what a remote or emulated one may use is not known
+        here = device in (None, "local") and not session.emulated
+        return measure_latency(session, settings, progress, tools=artifact.manifest.toolchain,
+                               affinity=sorted(os.sched_getaffinity(0)) if here else None)
 
 
 def report(results: Sequence[Path], output: Path) -> None:

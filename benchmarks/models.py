@@ -2,6 +2,8 @@
 
     python -m benchmarks.models --output FOLDER [NAME...]        (needs edgecls[zoo])
 
+The commands of this folder export what they need by themselves, or take files that are there already (--onnx FOLDER).
+
 Weights are random from a fixed seed: these files prove numerics and measure speed, they classify nothing. Nothing is
 left at its trivial value: norms get random scale and shift, and BatchNorm's running statistics are those of random
 images, which also keeps the activations of deep networks in a sane range.
@@ -14,11 +16,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edgecls.frontend import export_onnx, save_onnx
+from edgecls.frontend import export_lite0, export_onnx, save_onnx
 from edgecls.frontend.presets import PRESETS
 from edgecls.types import ExportedGraph
 
 SEED = 20
+LITE0 = "efficientnet_lite0"
+"""Not one of MODELS: its weights are real (edgecls[demo])."""
 
 
 def lenet5() -> Any:
@@ -59,6 +63,23 @@ MODELS: dict[str, tuple[Callable[[], Any], str]] = {
     "convit_tiny": (_timm("convit_tiny"), "efficientnet"),
     "coatnet_0": (_timm("coatnet_0_rw_224"), "inception"),
 }
+
+
+def model_file(name: str, folder: Path) -> Path:
+    """FOLDER/NAME.onnx of one of MODELS or LITE0; exported when it is not there yet.
+
+    Raises MissingExtraError, or ImportError for a package of edgecls[zoo].
+    """
+    path = folder / f"{name}.onnx"
+    if not path.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        save_onnx(export_lite0() if name == LITE0 else export_model(name), path)
+    return path
+
+
+def add_onnx_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--onnx", type=Path, metavar="FOLDER", default=Path("build/onnx"),
+                        help="where NAME.onnx is, or is exported to (default: %(default)s)")
 
 
 def export_model(name: str) -> ExportedGraph:

@@ -89,6 +89,29 @@ def open_session(artifact: Artifact, device: str | None = None, threads: int = 1
         yield session
 
 
+@contextmanager
+def open_reference(model: Path, artifact: Artifact, note: Note = quiet) -> Iterator[Session]:
+    """ONNX Runtime on the unoptimised network, with the bundle's own contract."""
+    from edgecls.backends.registry import get_backend
+    from edgecls.frontend import ExportOptions, load_onnx
+    from edgecls.passes import optimize_graph
+    from edgecls.targets import native_target
+
+    manifest = artifact.manifest
+    graph = load_onnx(model, ExportOptions())
+    if graph.hash != manifest.exported:
+        note(f"warning: {model} is not the file that {artifact.path} was compiled from")
+    if graph.contract != manifest.contract:
+        note(f"warning: {model} has another contract than {artifact.path}; the bundle's is used for both")
+        graph = msgspec.structs.replace(graph, contract=manifest.contract)
+    backend = get_backend("reference")
+    with tempfile.TemporaryDirectory(prefix="edgecls-") as folder:
+        bundle = backend.compile(optimize_graph(graph, passes=()), native_target(), backend.options_type(),
+                                 Path(folder) / "reference.ecls")
+        with open_session(bundle) as session:
+            yield session
+
+
 def explain(bundle: Path) -> ExplainResult:
     """All that a bundle says of itself, after every byte of it was verified."""
     from edgecls.results import ExplainResult
@@ -132,7 +155,7 @@ def validate(bundle: Path, data: Path, *, reference: Path | None = None, device:
     if reference is None:
         with open_session(artifact, device, threads) as session:
             return validate_accuracy(session, None, dataset, gate, progress)
-    with _open_reference(reference, artifact, note) as oracle, open_session(artifact, device, threads) as session:
+    with open_reference(reference, artifact, note) as oracle, open_session(artifact, device, threads) as session:
         return validate_accuracy(session, oracle, dataset, gate, progress)
 
 
@@ -188,29 +211,6 @@ def _likeliest(scores: Array, output: OutputContract, top: int) -> tuple[Predict
     order = np.argsort(np.where(np.isfinite(values), -values, np.inf), kind="stable")[:top]
     return tuple(Prediction(index=int(i), label=output.labels[i] if output.labels else str(i),
                             score=float(values[i]) if np.isfinite(values[i]) else None) for i in order)
-
-
-@contextmanager
-def _open_reference(model: Path, artifact: Artifact, note: Note) -> Iterator[Session]:
-    """ONNX Runtime on the unoptimised network, with the bundle's own contract."""
-    from edgecls.backends.registry import get_backend
-    from edgecls.frontend import ExportOptions, load_onnx
-    from edgecls.passes import optimize_graph
-    from edgecls.targets import native_target
-
-    manifest = artifact.manifest
-    graph = load_onnx(model, ExportOptions())
-    if graph.hash != manifest.exported:
-        note(f"warning: {model} is not the file that {artifact.path} was compiled from")
-    if graph.contract != manifest.contract:
-        note(f"warning: {model} has another contract than {artifact.path}; the bundle's is used for both")
-        graph = msgspec.structs.replace(graph, contract=manifest.contract)
-    backend = get_backend("reference")
-    with tempfile.TemporaryDirectory(prefix="edgecls-") as folder:
-        bundle = backend.compile(optimize_graph(graph, passes=()), native_target(), backend.options_type(),
-                                 Path(folder) / "reference.ecls")
-        with open_session(bundle) as session:
-            yield session
 
 
 def _tell(texts: Sequence[str] | Iterator[str], note: Note) -> None:

@@ -43,7 +43,7 @@ def command(target: str, out: Path, limit: int | None, quiet: bool) -> None:
     from edgecls.targets import load_target
 
     name = load_target(target).name
-    photographs, weights = _photographs(), lite0_weights()
+    photographs, weights = photographs_csv(), lite0_weights()
     _make_folder(out)
     model, data, bundle = out / "efficientnet-lite0.onnx", out / "photographs.csv", out / f"{name}.ecls"
     accuracy, speed = out / f"{name}-accuracy.json", out / f"{name}-bench.json"
@@ -95,7 +95,7 @@ class _Steps:
         write_beside(self._file, [encode_json(self._known, indent=True)])
 
 
-def _photographs() -> bytes:
+def photographs_csv() -> bytes:
     """A CSV of foolbox's labelled ImageNet photographs. Raises MissingExtraError, DataError."""
     spec = find_spec("foolbox")  # importing it would load a deep learning framework
     if spec is None or not spec.submodule_search_locations:

@@ -34,12 +34,12 @@ THREADS = (1, 2, 4)
 GATE = Gate(min_top1=18 / 20, min_agreement=1.0, max_relative_logit_difference=1e-4)
 
 _LEGEND = (
-    "EfficientNet-Lite0 with its real ImageNet weights on the 20 labelled photographs of the package foolbox. They go to "
-    "the device as decoded pixels and are resized, cropped and normalised there, in C. *Agreement*: photographs with the "
-    "top-1 class of ONNX Runtime, whose tensors come from edgecls's preprocessing in Python. *Difference*: the largest "
-    "absolute difference of a photograph's logits divided by their range, of the worst photograph.",
-    "A row passes with 18 correct, full agreement and a difference of up to 1e-4. *Logits* is the start of the SHA-256 of "
-    "all 20 x 1000 logits: equal hashes mean equal bits. Thread counts of one target must agree; targets need not.",
+    "EfficientNet-Lite0 with its real ImageNet weights on the 20 labelled photographs of the package foolbox. They go "
+    "to the device as decoded pixels and are resized, cropped and normalised there, in C. *Agreement*: photographs "
+    "with the top-1 class of ONNX Runtime, whose tensors come from edgecls's preprocessing in Python. *Difference*: "
+    "the largest absolute difference of a photograph's logits divided by their range, of the worst photograph.",
+    "A row passes with 18 correct, full agreement and a difference of up to 1e-4. *Logits* is the start of the SHA-256 "
+    "of all 20 x 1000 logits: equal hashes mean equal bits. Thread counts of one target must agree; targets need not.",
 )
 _COLUMNS = (
     Column("target", lambda r: r["target"]),

@@ -1,0 +1,61 @@
+"""A result file says where it comes from, goes on where it stopped, and never mixes what does not belong together."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+import pytest
+
+from benchmarks import evidence
+from benchmarks.evidence import ROOT, Column, Evidence
+
+
+@pytest.fixture
+def opened(tmp_path):
+    def make():
+        return Evidence(tmp_path / "r.json", title="A title", legend=("What it is.",), identity=("network",),
+                        columns=(Column("network", lambda r: r["network"]), Column("n", lambda r: r["n"])))
+    return make
+
+
+def test_rows_are_written_one_by_one_and_found_again(opened, tmp_path):
+    first = opened()
+    first.put({"network": "a", "n": 1})
+    assert json.loads((tmp_path / "r.json").read_bytes())["rows"][0]["n"] == 1
+    again = opened()
+    again.put({"network": "b|c", "n": 2})
+    again.put({"network": "a", "n": 3})
+    assert [r["n"] for r in opened().rows] == [3, 2]
+    assert opened().find(network="a", n=3)
+    assert opened().find(network="a", n=1) is None
+    table = (tmp_path / "r.md").read_text()
+    assert "| a | 3 |\n| b\\|c | 2 |\n" in table
+    assert "# A title" in table
+
+
+def test_it_names_command_commit_versions_and_machine(opened, tmp_path):
+    opened().put({"network": "a", "n": 1})
+    written = json.loads((tmp_path / "r.json").read_bytes())
+    assert written["command"].startswith("python ")
+    assert written["versions"]["apache-tvm"]
+    assert written["machine"]["cores"] >= 1
+    assert written["rows"][0]["commit"] in (tmp_path / "r.md").read_text()
+
+
+@pytest.mark.parametrize("what", ["versions", "machine"])
+def test_rows_of_other_versions_or_machines_are_dropped(opened, monkeypatch, what):
+    opened().put({"network": "a", "n": 1})
+    real = getattr(evidence, what)()
+    monkeypatch.setattr(evidence, what, lambda: {**real, "python": "2.7"})
+    assert opened().rows == []
+
+
+def test_the_commit_is_the_last_that_changed_the_code():
+    known = subprocess.run(["git", "cat-file", "-e", evidence.commit().removesuffix("+changes")], cwd=ROOT, check=False)
+    assert known.returncode == 0 or evidence.commit() == "unknown"
+
+
+def test_without_git_the_commit_is_unknown(monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert evidence.commit() == "unknown"

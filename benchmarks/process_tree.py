@@ -7,7 +7,7 @@ import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import psutil
 
@@ -59,7 +59,7 @@ def resident(root: psutil.Process) -> list[int]:
     A child with exactly its parent's figures is left out: it was started this moment (vfork) and still runs in its
     parent's memory.
     """
-    found = {}
+    found: dict[int, Any] = {}
     try:
         tree = [(0, root), *((p.ppid(), p) for p in root.children(recursive=True))]
     except psutil.NoSuchProcess:

@@ -51,16 +51,19 @@ class Evidence:
         return next((row for row in self.rows if all(row.get(k) == v for k, v in known.items())), None)
 
     def put(self, row: Row) -> None:
-        """Add `row` in place of the one with its identity, and write the files."""
-        row = {**row, "commit": commit()}
+        """Add `row`, as made by this command at this commit, in place of the one with its identity; write the files."""
+        row = {**row, "command": command(), "commit": commit()}
         same = [i for i, old in enumerate(self.rows) if all(old.get(k) == row[k] for k in self._identity)]
         if same:
             self.rows[same[0]] = row
         else:
             self.rows.append(row)
+        self.write()
+
+    def write(self) -> None:
+        """Raises OutputError."""
         write_beside(self._path, [encode_json(
-            {"title": self._title, "legend": self._legend, "command": command(), **self._head, "rows": self.rows},
-            indent=True)])
+            {"title": self._title, "legend": self._legend, **self._head, "rows": self.rows}, indent=True)])
         write_beside(self._path.with_suffix(".md"), [self._markdown().encode()])
 
     def _read(self) -> list[Row]:
@@ -77,10 +80,13 @@ class Evidence:
         rows = [[str(c.cell(row)).replace("|", "\\|") for c in self._columns] for row in self.rows]
         lines = [f"# {self._title}", "", *(line for text in self._legend for line in (text, "")),
                  *_table([c.title for c in self._columns], rows), "",
-                 f"Made by `{command()}` at {_listed('commit', {row['commit'] for row in self.rows})}.", "",
+                 f"Made by {self._all('command', '`')} at commit {self._all('commit')}.", "",
                  *_table(["machine", ""], [[k, str(v)] for k, v in self._head["machine"].items() if v is not None]), "",
                  *_table(["package", "version"], [[k, v] for k, v in self._head["versions"].items()])]
         return "\n".join(lines) + "\n"
+
+    def _all(self, key: str, quote: str = "") -> str:
+        return ", ".join(f"{quote}{value}{quote}" for value in dict.fromkeys(row[key] for row in self.rows))
 
 
 def versions() -> dict[str, str]:
@@ -126,7 +132,3 @@ def _git(*args: str) -> str:
 
 def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return ["| " + " | ".join(cells) + " |" for cells in (titles, ["---"] * len(titles), *rows)]
-
-
-def _listed(name: str, values: set[str]) -> str:
-    return f"{name}{'s' if len(values) > 1 else ''} {', '.join(sorted(values))}"

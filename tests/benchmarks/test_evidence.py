@@ -37,10 +37,20 @@ def test_rows_are_written_one_by_one_and_found_again(opened, tmp_path):
 def test_it_names_command_commit_versions_and_machine(opened, tmp_path):
     opened().put({"network": "a", "n": 1})
     written = json.loads((tmp_path / "r.json").read_bytes())
-    assert written["command"].startswith("python ")
+    assert written["rows"][0]["command"].startswith("python ")
     assert written["versions"]["apache-tvm"]
     assert written["machine"]["cores"] >= 1
-    assert written["rows"][0]["commit"] in (tmp_path / "r.md").read_text()
+    for key in ("command", "commit"):
+        assert written["rows"][0][key] in (tmp_path / "r.md").read_text()
+
+
+def test_every_row_keeps_its_own_command(opened, tmp_path, monkeypatch):
+    opened().put({"network": "a", "n": 1})
+    monkeypatch.setattr(evidence, "command", lambda: "python -m other")
+    opened().put({"network": "b", "n": 2})
+    first, second = opened().rows
+    assert first["command"] != second["command"] == "python -m other"
+    assert "`python -m other`" in (tmp_path / "r.md").read_text()
 
 
 @pytest.mark.parametrize("what", ["versions", "machine"])

@@ -15,6 +15,7 @@ from edgecls.frontend.options import ExportOptions
 from edgecls.frontend.preprocessing import Preprocessing
 from edgecls.frontend.torch_tools import Trained, first_line, quiet, require
 from edgecls.interfaces import Progress, silent
+from edgecls.oracle import import_onnxruntime
 from edgecls.types import Array, ExportedGraph
 
 MAX_RELATIVE_DIFFERENCE = 1e-4
@@ -93,7 +94,7 @@ def _attempt(model: Any, example: tuple[Any, ...], source: str, options: ExportO
 
 def _difference(proto: onnx.ModelProto, model: Any, example: tuple[Any, ...], batch: int, source: str) -> float:
     """Largest absolute difference between ONNX Runtime and torch. Raises ModelError when it is too large."""
-    import onnxruntime as ort
+    ort = import_onnxruntime()
     torch = require("torch", "export")
     rng = np.random.default_rng(0)
     inputs = []

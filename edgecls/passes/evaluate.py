@@ -9,6 +9,7 @@ import onnx
 from onnx import helper
 
 from edgecls.errors import ModelError
+from edgecls.oracle import import_onnxruntime
 from edgecls.passes.network import Network, first_line, reads
 from edgecls.types import Array
 
@@ -34,7 +35,7 @@ def evaluate(network: Network, nodes: Sequence[onnx.NodeProto], outputs: Sequenc
 
 
 def _run(model: onnx.ModelProto, feed: dict[str, Array]) -> dict[str, Array]:
-    import onnxruntime as ort
+    ort = import_onnxruntime()
 
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL

@@ -15,6 +15,7 @@ from edgecls.bundle import read_member, write_bundle
 from edgecls.errors import BundleError, ModelError
 from edgecls.frozen import Frozen
 from edgecls.interfaces import Device, Progress, silent
+from edgecls.oracle import import_onnxruntime
 from edgecls.types import Artifact, Layer, OptimizedGraph, Target, Unsupported
 
 
@@ -42,7 +43,7 @@ class ReferenceBackend:
     def compile(self, graph: OptimizedGraph, target: Target, options: ReferenceOptions, output: Path,
                 progress: Progress = silent) -> Artifact:
         """Raises ModelError when ONNX Runtime refuses the network, OutputError when `output` cannot be written."""
-        import onnxruntime as ort
+        ort = import_onnxruntime()
 
         specs = None
         layers: list[Layer] = []

@@ -17,6 +17,7 @@ from typing import Any
 from edgecls.backends.host_session import HostSession, check_threads
 from edgecls.contract import Contract
 from edgecls.errors import DataError, ModelError
+from edgecls.oracle import import_onnxruntime
 from edgecls.types import Array, DeviceFacts, ExportedGraph, KernelTime, Layer, OptimizedGraph, TensorSpec
 
 _DTYPES = {"tensor(float)": "float32", "tensor(double)": "float64", "tensor(float16)": "float16",
@@ -28,7 +29,7 @@ def open_onnxruntime(model: bytes, threads: int, *, optimize: bool = False, prof
 
     optimize: ONNX Runtime's own graph optimisations. profile: prefix of the file its profiler writes.
     """
-    import onnxruntime as ort
+    ort = import_onnxruntime()
 
     options = ort.SessionOptions()
     level = ort.GraphOptimizationLevel

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from edgecls.backends.golden import golden_input
+from edgecls.oracle import import_onnxruntime
 from edgecls.types import Array, TensorSpec
 
 TOLERANCE = 1e-4
@@ -14,7 +15,7 @@ TOLERANCE = 1e-4
 
 def golden_outputs(onnx_model: bytes, inputs: Sequence[TensorSpec]) -> list[Array]:
     """In the graph's order; one thread, no graph optimisation."""
-    import onnxruntime as ort
+    ort = import_onnxruntime()
 
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1

@@ -149,6 +149,9 @@ class ServeSession:
         """
         batch = self._known_batch(settings.batch)
         if self.emulated:
+            if self.threads > 1:  # how often waiting threads look around is the emulator's doing, not the network's
+                raise DeviceError(f"instructions are counted for one thread, not for {self.threads}",
+                                  "leave out --threads, or measure time on a real device: --on ssh://USER@HOST")
             return Samples(kind="instructions", values=(self._count_instructions(batch),))
         if not 0 <= settings.warmup <= 1_000_000 or not 1 <= settings.runs <= 1_000_000:
             raise DataError(f"{settings.warmup} warm-up runs and {settings.runs} runs are not a measurement",

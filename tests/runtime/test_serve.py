@@ -109,18 +109,24 @@ def test_the_device_checks_itself(session: ServeSession) -> None:
     assert 0 <= session.selftest(1) < 1e-5 and 0 <= session.selftest(2) < 1e-5
 
 
-def test_times_come_from_a_device_and_counts_from_an_emulator(session: ServeSession) -> None:
-    settings = MeasureSettings(warmup=1, runs=7)
-    samples = session.measure(settings)
+def test_times_come_from_a_device_and_counts_from_an_emulator(
+        session: ServeSession, opened: tuple[Artifact, Device]) -> None:
+    settings = MeasureSettings(warmup=1, runs=7, threads=session.threads)
     if session.emulated:
-        assert samples.kind == "instructions" and len(samples.values) == 1
-        again = session.measure(settings)
-        assert abs(again.values[0] - samples.values[0]) <= samples.values[0] * 0.01
-        # dense alone is 768 multiply-adds; a whole program start is far above the bound
-        assert 768 < samples.values[0] < 100_000
-        twice = session.measure(MeasureSettings(batch=2)).values[0]
-        assert 1.5 < twice / samples.values[0] < 2.5
+        with pytest.raises(DeviceError, match="one thread, not for 2") as caught:
+            session.measure(settings)
+        assert "--threads" in caught.value.hint
+        with open_serve_session(*opened) as single:
+            samples = single.measure(settings)
+            assert samples.kind == "instructions" and len(samples.values) == 1
+            again = single.measure(settings)
+            assert abs(again.values[0] - samples.values[0]) <= samples.values[0] * 0.01
+            # dense alone is 768 multiply-adds; a whole program start is far above the bound
+            assert 768 < samples.values[0] < 100_000
+            twice = single.measure(MeasureSettings(batch=2)).values[0]
+            assert 1.5 < twice / samples.values[0] < 2.5
     else:
+        samples = session.measure(settings)
         assert samples.kind == "time_ns" and len(samples.values) == 7 and min(samples.values) > 0
 
 

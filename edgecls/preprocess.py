@@ -16,9 +16,11 @@ from PIL import Image, UnidentifiedImageError
 
 from edgecls.contract import InputContract, OutputContract, Resize
 from edgecls.errors import ContractError, DataError
+from edgecls.read import read_regular
 from edgecls.types import Array, Pixels
 
 MAX_PIXELS = 178_956_970  # Pillow's own limit for a decompression bomb; the resized image obeys it as well
+_MAX_FILE_BYTES = 512 << 20
 _FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _RESAMPLING = {
@@ -46,9 +48,9 @@ def decode_image(path: Path, contract_input: InputContract) -> Pixels:
     Raises DataError (naming the file) for anything that is not a whole image of a sane size.
     """
     try:
-        data = path.read_bytes()
+        data = read_regular(path, _MAX_FILE_BYTES)
     except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}", "check the path") from None
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}", "give an image file") from None
     if not data:
         raise DataError(f"{path}: is empty (0 bytes)", "copy or download the image again")
     notes: list[str] = []

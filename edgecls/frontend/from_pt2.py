@@ -16,7 +16,9 @@ from typing import Any
 from edgecls.errors import ModelError
 from edgecls.frontend.options import ExportOptions
 from edgecls.frontend.torch_tools import Trained, first_line, quiet, require
+from edgecls.read import read_regular
 
+_MAX_BYTES = 4 << 30
 _SAVE_AGAIN = "write it again with torch.export.save(torch.export.export(model.eval(), inputs), FILE)"
 
 
@@ -26,7 +28,7 @@ def from_pt2(path: Path, options: ExportOptions) -> Trained:
     if options.weights:
         raise ModelError(f"{path}: a .pt2 file has its weights inside", "leave --weights out")
     try:
-        data = path.read_bytes()
+        data = read_regular(path, _MAX_BYTES)
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror or error}", "check the path") from None
     _refuse_pickles(torch, path, data)

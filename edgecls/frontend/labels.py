@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgecls.errors import ContractError
+from edgecls.read import read_regular
 
 _SHIPPED = Path(__file__).parent / "labels"
 _MAX_BYTES = 16 << 20
@@ -21,9 +22,7 @@ def load_labels(name_or_path: str) -> tuple[str, ...]:
     path = shipped if name_or_path in list_labels() else Path(name_or_path)
     hint = f"give a text file with one class a line, or one of: {', '.join(list_labels())}"
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise ContractError(f"{path}: is too large for a list of labels", hint)
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_regular(path, _MAX_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise ContractError(f"{path}: is not UTF-8 text", hint) from None
     except (OSError, ValueError) as error:

@@ -10,6 +10,7 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from edgecls.errors import ModelError
+from edgecls.read import read_regular
 
 MAX_BYTES = (1 << 31) - 1  # protobuf's own limit for one message
 _EXPORT_AGAIN = "export or copy the model again; edgecls takes .onnx files of up to 2 GiB, weights included"
@@ -18,11 +19,10 @@ _EXPORT_AGAIN = "export or copy the model again; edgecls takes .onnx files of up
 def read_onnx(path: Path) -> onnx.ModelProto:
     """Parse `path` and bring its external data in. Raises ModelError; runs no checker yet."""
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ModelError(f"{path}: is larger than 2 GiB", _EXPORT_AGAIN)
-        data = path.read_bytes()
+        data = read_regular(path, MAX_BYTES)
     except OSError as error:
-        raise ModelError(f"{path}: cannot be read: {error.strerror or error}", "check the path") from None
+        raise ModelError(f"{path}: cannot be read: {error.strerror or error}",
+                         "check the path; edgecls takes .onnx files of up to 2 GiB, weights included") from None
     if not data:
         raise ModelError(f"{path}: is empty (0 bytes)", _EXPORT_AGAIN)
     model = onnx.ModelProto()

@@ -11,6 +11,7 @@ import msgspec
 
 from edgecls.errors import ContractError
 from edgecls.frontend.preprocessing import Preprocessing
+from edgecls.read import read_regular
 
 _IMAGENET: dict[str, Any] = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 _HALF: dict[str, Any] = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
@@ -46,9 +47,7 @@ def load_preprocessing(name_or_path: str) -> Preprocessing:
         return PRESETS[name_or_path]
     path = Path(name_or_path)
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise ContractError(f"{path}: is too large for a preprocessing file", _HINT)
-        values = msgspec.json.decode(path.read_bytes())
+        values = msgspec.json.decode(read_regular(path, _MAX_BYTES))
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise ContractError(f"preprocessing {name_or_path!r} cannot be read: {reason}", _HINT) from None

@@ -281,3 +281,49 @@ def test_results(cli, refused, bundle, tmp_path):
         refused("report", tmp_path / name, "-o", out, said=name)
     assert cli("bench", bundle, "--runs", 20, "--json", tmp_path / "good.json").status == 0
     refused("report", tmp_path / "good.json", "-o", tmp_path / "report.docx", said=".docx")
+
+
+# ---------------------------------------------------------------- what is no file
+
+
+@pytest.fixture(params=["pipe", "device", "folder", "link to a device"])
+def special(request, tmp_path):
+    path = tmp_path / "special.onnx"
+    if request.param == "pipe":
+        os.mkfifo(path)
+    elif request.param == "folder":
+        path.mkdir()
+    elif request.param == "link to a device":
+        path.symlink_to("/dev/zero")
+    else:
+        path = Path("/dev/zero")
+    return path
+
+
+@pytest.mark.parametrize("arguments", [
+    ["compile", "{}", "-t", "native", "-o", "out.ecls"], ["check", "{}", "-t", "native"],
+    ["export", "{raw}", "-o", "out.onnx", "--labels", "{}"],
+    ["export", "{raw}", "-o", "out.onnx", "--preprocess", "{}"],
+    ["run", "{bundle}", "{}"], ["explain", "{}"], ["validate", "{bundle}", "--data", "{bundle}", "--reference", "{}"],
+], ids=lambda a: " ".join(a[:1] + a[-2:]))
+def test_neither_pipes_nor_devices_are_opened(cli, tmp_path, monkeypatch, road, bundle, special, arguments):
+    monkeypatch.chdir(tmp_path)
+    csv = tmp_path / "data.csv"
+    csv.write_text(f"path,label\n{road.images[0]},dark\n")
+    filled = [a.format(special, raw=road.raw, bundle=bundle) for a in arguments]
+    if "--data" in filled:
+        filled[filled.index("--data") + 1] = str(csv)
+    outcome = cli(*filled)
+    assert outcome.status == 2, outcome
+    assert "not a file" in outcome.err or "not a bundle" in outcome.err or "no such file" in outcome.err
+    assert "hint: " in outcome.err and "Traceback" not in outcome.err
+
+
+@pytest.mark.parametrize("arguments", [["compile", "{}", "-t", "native", "-o", "out.ecls"], ["run", "{bundle}", "{}"]],
+                         ids=["network", "image"])
+def test_a_file_of_a_terabyte_is_not_read(cli, tmp_path, monkeypatch, bundle, arguments):
+    monkeypatch.chdir(tmp_path)
+    with (tmp_path / "huge.onnx").open("wb") as file:
+        file.truncate(1 << 40)
+    outcome = cli(*[a.format(tmp_path / "huge.onnx", bundle=bundle) for a in arguments])
+    assert outcome.status == 2 and "larger than" in outcome.err

@@ -9,7 +9,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from edgecls.passes.evaluate import evaluate
-from edgecls.passes.network import Network, has_subgraph, reads, static_shape
+from edgecls.passes.network import Network, has_subgraph, is_standard, reads, static_shape
 
 # A result may be larger than what it is made of (Expand, ConstantOfShape), but not without limit.
 _MAX_GROWTH = 16 << 20
@@ -29,7 +29,8 @@ def fold_constants(network: Network) -> None:
         folded = _fold_shapes(network, types) | _fold_values(network, types)
         if not folded:
             break
-        _remove_nodes(network, folded)
+        network.remove_nodes({index for index, node in enumerate(network.graph.node)
+                              if not folded.isdisjoint(node.output)})
     network.drop_unused_constants()
 
 
@@ -72,7 +73,7 @@ def _fold_values(network: Network, types: Mapping[str, onnx.TypeProto]) -> set[s
 
 
 def _is_foldable(node: onnx.NodeProto, types: Mapping[str, onnx.TypeProto]) -> bool:
-    if node.domain not in ("", "ai.onnx") or node.op_type in _KEPT or has_subgraph(node):
+    if not is_standard(node) or node.op_type in _KEPT or has_subgraph(node):
         return False
     return all(_is_small_enough(types.get(name), [types.get(i) for i in node.input]) for name in node.output if name)
 
@@ -89,11 +90,3 @@ def _bytes(kind: onnx.TypeProto | None) -> int | None:
         return None
     itemsize = np.dtype(helper.tensor_dtype_to_np_dtype(kind.tensor_type.elem_type)).itemsize
     return int(np.prod(shape, dtype=np.float64)) * itemsize
-
-
-def _remove_nodes(network: Network, folded: set[str]) -> None:
-    for index in reversed(range(len(network.graph.node))):
-        if not folded.isdisjoint(network.graph.node[index].output):
-            del network.graph.node[index]
-
-

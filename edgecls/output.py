@@ -50,7 +50,7 @@ def check_writable(path: Path) -> None:
     if not exists:
         raise OutputError(f"{path}: the folder {path.parent} does not exist", "create it first")
     if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise OutputError(f"{path}: the folder {path.parent} is not writable", "choose another with -o")
+        raise OutputError(f"{path}: the folder {path.parent} is not writable", "choose another folder")
 
 
 def _refuse_special(path: Path) -> None:

@@ -19,9 +19,10 @@ import numpy as np
 
 from edgecls.bundle import open_bundle
 from edgecls.contract import OutputContract
+from edgecls.errors import DataError
 from edgecls.interfaces import Backend, Progress, Session, silent
 from edgecls.output import check_writable, write_beside
-from edgecls.types import Array, Artifact, ExportedGraph, Gate, MeasureSettings, OptimizedGraph, Target
+from edgecls.types import Array, Artifact, ExportedGraph, Gate, MeasureSettings, OptimizedGraph, Target, TensorSpec
 
 if TYPE_CHECKING:
     from edgecls.frontend import ExportOptions
@@ -91,7 +92,10 @@ def open_session(artifact: Artifact, device: str | None = None, threads: int = 1
 
 @contextmanager
 def open_reference(model: Path, artifact: Artifact, note: Note = quiet) -> Iterator[Session]:
-    """ONNX Runtime on the unoptimised network, with the bundle's own contract."""
+    """ONNX Runtime on the unoptimised network, with the bundle's own contract.
+
+    Raises DataError for a network with other inputs or outputs than the bundle's.
+    """
     from edgecls.backends.registry import get_backend
     from edgecls.frontend import ExportOptions, load_onnx
     from edgecls.passes import optimize_graph
@@ -109,6 +113,10 @@ def open_reference(model: Path, artifact: Artifact, note: Note = quiet) -> Itera
         bundle = backend.compile(optimize_graph(graph, passes=()), native_target(), backend.options_type(),
                                  Path(folder) / "reference.ecls")
         with open_session(bundle) as session:
+            for here, there in ((manifest.inputs, session.inputs), (manifest.outputs, session.outputs)):
+                if _interface(here) != _interface(there):
+                    raise DataError(f"{model} has {_interface(there)} where {artifact.path} has {_interface(here)}",
+                                    "give the model that the bundle was compiled from as --reference")
             yield session
 
 
@@ -211,6 +219,11 @@ def _likeliest(scores: Array, output: OutputContract, top: int) -> tuple[Predict
     order = np.argsort(np.where(np.isfinite(values), -values, np.inf), kind="stable")[:top]
     return tuple(Prediction(index=int(i), label=output.labels[i] if output.labels else str(i),
                             score=float(values[i]) if np.isfinite(values[i]) else None) for i in order)
+
+
+def _interface(specs: Sequence[TensorSpec]) -> str:
+    """Names, types and shapes of one image, in words."""
+    return ", ".join(f"{s.name!r} {s.dtype} {list(s.shape[1:])}" for s in specs)
 
 
 def _tell(texts: Sequence[str] | Iterator[str], note: Note) -> None:

@@ -47,7 +47,8 @@ def assemble(
     try:
         contract = _contract(model, options, source, preprocessing, labels, told)
     except ValueError as error:  # names and labels come from outside; a contract refuses what cannot be shown
-        raise ContractError(f"{source}: {error}", "rename it in the network, or give other --labels") from None
+        raise ContractError(f"{source}: {error}", "rename it in the network; labels are replaced by: "
+                            "edgecls export MODEL --labels FILE") from None
     set_contract(model, contract)
     return ExportedGraph(onnx=model.SerializeToString(deterministic=True), contract=contract, source=source,
                          notes=tuple(told), max_difference=max_difference)
@@ -57,6 +58,7 @@ def _contract(model: onnx.ModelProto, options: ExportOptions, source: str, prepr
               labels: Sequence[str] | None, notes: list[str]) -> Contract:
     stored = next((p.value for p in model.metadata_props if p.key == METADATA_KEY), None)
     if stored is None:
+        _refuse_bare_index(model, source)
         contract = Contract(inputs=tuple(_raw_input(v, source) for v in model.graph.input), outputs=_outputs(model))
     else:
         contract = parse_contract(stored, source)
@@ -105,6 +107,12 @@ def _outputs(model: onnx.ModelProto) -> tuple[OutputContract, ...]:
             outputs.append(OutputContract(name=value.name, role="logits", activation="softmax"))
         answered = answered or is_answer
     return tuple(outputs)
+
+
+def _refuse_bare_index(model: onnx.ModelProto, source: str) -> None:
+    if all(_producer(model, value.name) == "ArgMax" for value in model.graph.output):
+        raise ContractError(f"{source}: ends in ArgMax: it gives the number of a class and no scores",
+                            "export the network without its ArgMax, so that the scores are its output")
 
 
 def _producer(model: onnx.ModelProto, name: str) -> str:

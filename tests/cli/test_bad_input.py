@@ -327,3 +327,23 @@ def test_a_file_of_a_terabyte_is_not_read(cli, tmp_path, monkeypatch, bundle, ar
         file.truncate(1 << 40)
     outcome = cli(*[a.format(tmp_path / "huge.onnx", bundle=bundle) for a in arguments])
     assert outcome.status == 2 and "larger than" in outcome.err
+
+
+def test_a_network_that_only_names_a_class(refused, tmp_path):
+    model = tiny_network()
+    model.graph.node.add(op_type="ArgMax", input=["logits"], output=["class"], name="argmax")
+    del model.graph.output[:]
+    model.graph.output.append(onnx.helper.make_tensor_value_info("class", onnx.TensorProto.INT64, [1, 4]))
+    model.graph.node[-1].attribute.append(onnx.helper.make_attribute("axis", 1))
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 1
+    onnx.save(model, tmp_path / "bad.onnx")
+    refused("export", tmp_path / "bad.onnx", "-o", tmp_path / "out.onnx", said="ArgMax")
+    refused("compile", tmp_path / "bad.onnx", "-t", "native", "-o", tmp_path / "out.ecls", said="ArgMax")
+
+
+def test_a_reference_of_another_size(cli, tmp_path, road, bundle):
+    onnx.save(tiny_network(height=20, width=20), tmp_path / "other.onnx")
+    outcome = cli("validate", bundle, "--data", road.data, "--reference", tmp_path / "other.onnx")
+    assert outcome.status == 2
+    assert "[3, 20, 20]" in outcome.err and "[3, 16, 16]" in outcome.err
+    assert outcome.err.endswith("hint: give the model that the bundle was compiled from as --reference\n")

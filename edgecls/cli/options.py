@@ -57,7 +57,8 @@ device_option = click.option("--on", "device", metavar="DEVICE",
                                   "Default: local when this machine runs the target's code, else qemu.")
 threads_option = click.option("--threads", type=click.IntRange(1, 256), default=1, show_default=True,
                               help="Threads that share one inference.")
-limit_option = click.option("--limit", type=click.IntRange(1), metavar="N", help="Use the first N images only.")
+limit_option = click.option("--limit", type=click.IntRange(1), metavar="N",
+                            help="Use N images only, the same ones each time, spread evenly over the classes.")
 json_option = click.option("--json", "json_file", metavar="FILE", type=click.Path(allow_dash=True),
                            help="Write the result as JSON; - for stdout. docs/schema.json describes it.")
 quiet_option = click.option("--quiet", "-q", is_flag=True, help="No progress and no notes; results and errors only.")

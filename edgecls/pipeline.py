@@ -15,18 +15,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import numpy as np
 
 from edgecls.bundle import open_bundle
-from edgecls.contract import OutputContract
 from edgecls.errors import DataError
 from edgecls.interfaces import Backend, Progress, Session, silent
 from edgecls.output import check_writable, write_beside
-from edgecls.types import Array, Artifact, ExportedGraph, Gate, MeasureSettings, OptimizedGraph, Target, TensorSpec
+from edgecls.types import Artifact, ExportedGraph, Gate, MeasureSettings, OptimizedGraph, Target, TensorSpec
 
 if TYPE_CHECKING:
     from edgecls.frontend import ExportOptions
-    from edgecls.results import AccuracyResult, CheckResult, ExplainResult, Measurement, Prediction, RunResult
+    from edgecls.results import AccuracyResult, CheckResult, ExplainResult, Measurement, RunResult
 
 Note = Callable[[str], None]
 _HOST_RUNTIMES = ("onnxruntime", "null")
@@ -130,23 +128,13 @@ def explain(bundle: Path) -> ExplainResult:
 
 def classify(bundle: Path, images: Sequence[Path], *, device: str | None = None, threads: int = 1, top: int = 5,
              progress: Progress = silent) -> RunResult:
-    """The `top` likeliest classes of each image. Raises EdgeclsError at the first image that cannot be read."""
-    from edgecls.preprocess import decode_image
-    from edgecls.results import ImageAnswer, RunResult
+    """The `top` likeliest classes of each image. A bad image is refused before the device is opened."""
+    from edgecls.harness import check_images, run_images
 
     artifact = open_bundle(bundle)
-    contract = artifact.manifest.contract
-    image, output = contract.image_input, contract.answer
-    answers = []
+    check_images(artifact.manifest.contract, images, progress)
     with open_session(artifact, device, threads) as session:
-        batch = min(session.batches)
-        for index, path in enumerate(images):
-            progress("classifying", index, len(images))
-            pixels = decode_image(path, image)
-            scores = session.run({image.name: [pixels] * batch})[output.name][0]
-            answers.append(ImageAnswer(image=str(path), top=_likeliest(scores, output, top), note=pixels.note))
-        return RunResult(artifact=artifact.hash, device=session.facts(), threads=session.threads,
-                         images=tuple(answers))
+        return run_images(session, images, top, progress)
 
 
 def validate(bundle: Path, data: Path, *, reference: Path | None = None, device: str | None = None, threads: int = 1,
@@ -208,17 +196,6 @@ def _optimize(graph: ExportedGraph, batches: Sequence[int] | None, progress: Pro
     from edgecls.passes import optimize_graph
 
     return optimize_graph(graph, batches, progress=progress)
-
-
-def _likeliest(scores: Array, output: OutputContract, top: int) -> tuple[Prediction, ...]:
-    """Classes by descending score; equal scores by index. A score that is not finite is null and comes last."""
-    from edgecls.preprocess import probabilities
-    from edgecls.results import Prediction
-
-    values = np.asarray(probabilities(scores, output), dtype=np.float64)
-    order = np.argsort(np.where(np.isfinite(values), -values, np.inf), kind="stable")[:top]
-    return tuple(Prediction(index=int(i), label=output.labels[i] if output.labels else str(i),
-                            score=float(values[i]) if np.isfinite(values[i]) else None) for i in order)
 
 
 def _interface(specs: Sequence[TensorSpec]) -> str:

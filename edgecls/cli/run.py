@@ -30,6 +30,8 @@ def command(bundle: Path, images: tuple[Path, ...], device: str | None, top: int
     for answer in result.images:
         output.say(answer.image)
         for place in answer.top:
-            score = "not finite" if place.score is None else f"{place.score:8.2%}"
-            output.say(f"  {score}  {place.label}")
+            score = "" if place.score is None else f"{place.score:.2%}"
+            output.say(f"  {score:>8}  {place.label}")
+        if not answer.top:
+            output.say("  no answer: the network's output is not finite")
     output.write(result)

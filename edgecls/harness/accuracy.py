@@ -32,7 +32,10 @@ _DEFAULT_THRESHOLD = 0.5
 
 
 class _Answer(Frozen):
-    """What one network says to one image. classes: top-1 (single-label) or all above their threshold."""
+    """What one network says to one image. classes: top-1 (single-label) or all above their threshold.
+
+    An output that is not finite says nothing: it has neither classes nor predictions.
+    """
 
     logits: Array
     probability: Array
@@ -91,6 +94,8 @@ def validate_accuracy(session: Session, reference: Session | None, dataset: Data
     non_finite = ours.non_finite
     if non_finite:
         notes.append(f"the output is not finite for {non_finite} image(s): they count as wrong")
+    if theirs.non_finite:
+        notes.append(f"the reference's output is not finite for {theirs.non_finite} image(s): they count as different")
     compared = reference is not None
     result = AccuracyResult(
         artifact=session.artifact_hash,
@@ -161,8 +166,8 @@ def _judge(logits: Array, contract: Contract, item: Item) -> _Answer:
     else:
         classes, named = tuple(order[:1]), tuple(order[:5])
         correct = classes[0] in item.accepted
-    return _Answer(logits=logits, probability=probability, finite=finite, classes=classes,
-                   predictions=tuple(prediction(i, probability, contract) for i in named),
+    return _Answer(logits=logits, probability=probability, finite=finite, classes=classes if finite else (),
+                   predictions=tuple(prediction(i, probability, contract) for i in named) if finite else (),
                    correct=finite and correct,
                    correct_top5=finite and any(i in item.accepted for i in order[:5]))
 
@@ -182,7 +187,7 @@ def _compared(row: ImageRow, ours: _Answer, theirs: _Answer) -> ImageRow:
 
 
 def _flips(row: ImageRow, ours: _Answer, theirs: _Answer, contract: Contract) -> list[Flip]:
-    if row.agrees:
+    if row.agrees or not (ours.finite and theirs.finite):  # no answer is not another answer
         return []
     if contract.task == "multi-label":
         pairs = [(i, i) for i in sorted(set(ours.classes) ^ set(theirs.classes))]

@@ -11,7 +11,7 @@ import numpy as np
 from edgecls.contract import Contract
 from edgecls.errors import ContractError, DataError, DeviceError
 from edgecls.interfaces import Progress, Session, silent
-from edgecls.preprocess import decode_image, probabilities
+from edgecls.preprocess import decode_image, preprocess, probabilities
 from edgecls.results import ImageAnswer, Prediction, RunResult
 from edgecls.types import Array, Pixels
 
@@ -70,8 +70,7 @@ def ranking(logits: Array) -> Array:
 
 
 def prediction(index: int, probability: Array, contract: Contract) -> Prediction:
-    score = float(probability[index])
-    return Prediction(index=index, label=class_name(index, contract), score=score if np.isfinite(score) else None)
+    return Prediction(index=index, label=class_name(index, contract), score=float(probability[index]))
 
 
 def class_name(index: int, contract: Contract) -> str:
@@ -81,9 +80,26 @@ def class_name(index: int, contract: Contract) -> str:
 
 
 def top(logits: Array, contract: Contract, count: int) -> tuple[Prediction, ...]:
-    """The `count` likeliest classes of one image's (classes,) output."""
+    """The `count` likeliest classes of one image's (classes,) output; none when it is not finite."""
+    if not np.isfinite(logits).all():
+        return ()
     probability = scores(logits, contract)
     return tuple(prediction(int(i), probability, contract) for i in ranking(logits)[:count])
+
+
+def check_images(contract: Contract, paths: Sequence[Path], progress: Progress = silent) -> None:
+    """Can every image be read and prepared? To be asked before a device is opened; nothing is kept.
+
+    Raises DataError naming the first image that cannot, ContractError for a network that does not classify images.
+    """
+    check_contract(contract)
+    for done, path in enumerate(paths):
+        progress("checking images", done, len(paths))
+        try:
+            preprocess(decode_image(path, contract.image_input), contract.image_input)
+        except DataError as error:
+            told = error.message if str(path) in error.message else f"{path}: {error.message}"
+            raise DataError(told, error.hint) from None
 
 
 def run_images(session: Session, paths: Sequence[Path], count: int = 5, progress: Progress = silent) -> RunResult:
@@ -96,7 +112,8 @@ def run_images(session: Session, paths: Sequence[Path], count: int = 5, progress
         progress("classifying images", done, len(paths))
         pixels = decode_image(path, session.contract.image_input)
         likeliest = top(answer(session, [pixels])[0], session.contract, count)
-        answers.append(ImageAnswer(image=shown(path), top=likeliest, note=pixels.note))
+        notes = [pixels.note] * bool(pixels.note) + ["the network's output is not finite"] * (not likeliest)
+        answers.append(ImageAnswer(image=shown(path), top=likeliest, note="; ".join(notes)))
     progress("classifying images", len(paths), len(paths))
     return RunResult(artifact=session.artifact_hash, device=session.facts(), threads=session.threads,
                      images=tuple(answers))

@@ -8,7 +8,10 @@ from edgecls.types import DeviceFacts, Manifest, Unsupported
 
 
 class ImageAnswer(Frozen):
-    """top: likeliest first. note: what decoding had to change ("CMYK converted to RGB"), or ""."""
+    """top: likeliest first; empty when the network's output is not finite.
+
+    note: what decoding had to change ("CMYK converted to RGB"), or why there is no answer, or "".
+    """
 
     image: str
     top: tuple[Prediction, ...]

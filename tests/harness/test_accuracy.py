@@ -9,7 +9,7 @@ from PIL import Image
 
 from edgecls.errors import ContractError, DataError
 from edgecls.frozen import decode_json, encode_json
-from edgecls.harness import load_dataset, run_images, validate_accuracy
+from edgecls.harness import check_images, load_dataset, run_images, validate_accuracy
 from edgecls.harness.differences import difference, largest
 from edgecls.harness.metrics import average_precision
 from edgecls.results import AccuracyResult
@@ -87,6 +87,10 @@ def test_an_output_that_is_not_finite_is_wrong_and_fails_the_gate(tmp_path):
     assert result.max_logit_difference is None and result.relative_logit_difference is None
     assert not result.gate.passed and len(result.gate.failures) == 3
     assert any("not finite" in n for n in result.notes)
+    assert result.flips == () and all(r.predictions == () for r in result.images), "no answer is not another answer"
+    reversed_roles = validate_accuracy(FakeSession(by_red(good)), FakeSession(by_red(bad)), data, Gate())
+    assert reversed_roles.flips == () and reversed_roles.non_finite == 0 and reversed_roles.agreement == 0
+    assert any("the reference's output is not finite for 2" in n for n in reversed_roles.notes)
     assert decode_json(encode_json(result), AccuracyResult) == result
 
 
@@ -179,6 +183,21 @@ def test_run_images(tmp_path):
     assert result.images[1].top[0].score == 0.25
     with pytest.raises(DataError):
         run_images(session, [])
+
+
+def test_run_says_when_there_is_no_answer(tmp_path):
+    dataset(tmp_path, ["a"])
+    session = FakeSession(by_red([[1, float("nan"), 2, 0]]))
+    answer = run_images(session, [tmp_path / "0.png"]).images[0]
+    assert answer.top == () and "not finite" in answer.note
+
+
+def test_a_bad_image_is_found_before_any_is_run(tmp_path):
+    dataset(tmp_path, ["a", "b"])
+    check_images(contract(), [tmp_path / "0.png", tmp_path / "1.png"])
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"bad\.png: is not an image"):
+        check_images(contract(), [tmp_path / "0.png", tmp_path / "bad.png"])
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=20), st.floats(-1e3, 1e3))

@@ -10,7 +10,7 @@ import click
 from edgecls.cli import options
 from edgecls.cli.console import Console
 from edgecls.cli.flags import flags_of, read_flags
-from edgecls.cli.text import megabytes
+from edgecls.cli.text import megabytes, one_line
 
 _DEFAULT_BACKEND = "tvm"
 
@@ -64,7 +64,8 @@ def command(model: Path, target: str, output: Path, batches: tuple[int, ...] | N
     with Console(quiet) as console:
         artifact = pipeline.compile_model(model, board, output, backend=name, options=chosen, batches=batches,
                                           progress=console.progress, note=console.note)
-    click.echo(f"{output}: {megabytes(output.stat().st_size)} for {board.name}, sha256 {artifact.hash[:16]}")
+    click.echo(one_line(f"{output}: {megabytes(output.stat().st_size)} for {board.name}, "
+                        f"sha256 {artifact.hash[:16]}"))
     for plan in artifact.manifest.plans:
         click.echo(f"  batch {plan.batch}: {plan.calls} kernel calls, {megabytes(plan.arena_bytes)} of activations, "
                    f"{megabytes(artifact.manifest.weights_bytes)} of weights")

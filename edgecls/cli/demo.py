@@ -18,6 +18,7 @@ from pathlib import Path
 import click
 
 from edgecls.cli import options
+from edgecls.cli.text import printable
 from edgecls.errors import DataError, MissingExtraError, OutputError
 from edgecls.frozen import content_hash, encode_json, sha256
 from edgecls.output import write_beside
@@ -83,11 +84,11 @@ class _Steps:
         from edgecls.results import parse_result
 
         recipe = content_hash([self._code, argv, [sha256(p.read_bytes()) for p in inputs], more])
-        click.echo(f"$ edgecls {shlex.join(argv)}")
+        click.echo(printable(f"$ edgecls {shlex.join(argv)}"))
         if output.is_file() and self._known.get(output.name) == [recipe, sha256(output.read_bytes())]:
             click.echo("(already done)")
             if output.suffix == ".json":
-                click.echo("\n".join(summary_lines(parse_result(output.read_bytes(), str(output)))))
+                click.echo(printable("\n".join(summary_lines(parse_result(output.read_bytes(), str(output))))))
             return
         with cli.make_context("edgecls", [*argv, *(self._flags if quiet_flag else [])]) as context:
             cli.invoke(context)

@@ -8,7 +8,7 @@ import click
 
 from edgecls.cli import options
 from edgecls.cli.console import JsonOutput
-from edgecls.cli.text import megabytes, table
+from edgecls.cli.text import megabytes, one_line, table
 from edgecls.contract import Contract
 from edgecls.types import Layer, Manifest
 
@@ -52,7 +52,7 @@ def _facts(bundle: Path, digest: str, manifest: Manifest) -> list[str]:
         **_contract(manifest.contract),
     }
     width = max(map(len, facts))
-    return [f"{key.ljust(width)}  {value}" for key, value in facts.items()]
+    return [f"{one_line(key).ljust(width)}  {one_line(value)}" for key, value in facts.items()]
 
 
 def _contract(contract: Contract) -> dict[str, str]:

@@ -8,7 +8,7 @@ import click
 
 from edgecls.cli import options
 from edgecls.cli.console import Console
-from edgecls.cli.text import megabytes
+from edgecls.cli.text import megabytes, one_line
 
 
 @click.command(name="export")
@@ -36,4 +36,4 @@ def command(source: str, output: Path, weights: str | None, input_size: str | No
         graph = pipeline.export_model(source, output, chosen, progress=console.progress, note=console.note)
     checked = ("" if graph.max_difference is None
                else f", differs from its framework by {graph.max_difference:.2g} at most")
-    click.echo(f"{output}: {megabytes(len(graph.onnx))} from {graph.source}{checked}")
+    click.echo(one_line(f"{output}: {megabytes(len(graph.onnx))} from {graph.source}{checked}"))

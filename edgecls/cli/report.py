@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from edgecls.cli import options
+from edgecls.cli.text import one_line
 
 
 @click.command(name="report")
@@ -17,4 +18,4 @@ def command(results: tuple[Path, ...], output: Path) -> None:
     from edgecls import pipeline
 
     pipeline.report(results, output)
-    click.echo(f"{output}: {len(results)} result(s)")
+    click.echo(one_line(f"{output}: {len(results)} result(s)"))

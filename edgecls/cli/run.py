@@ -8,6 +8,7 @@ import click
 
 from edgecls.cli import options
 from edgecls.cli.console import Console, JsonOutput
+from edgecls.cli.text import one_line
 
 
 @click.command(name="run")
@@ -28,7 +29,7 @@ def command(bundle: Path, images: tuple[Path, ...], device: str | None, top: int
         result = pipeline.classify(bundle, images, device=device, threads=threads, top=top, progress=console.progress)
         console.notes(f"{a.image}: {a.note}" for a in result.images if a.note)
     for answer in result.images:
-        output.say(answer.image)
+        output.say(one_line(answer.image))
         for place in answer.top:
             score = "" if place.score is None else f"{place.score:.2%}"
             output.say(f"  {score:>8}  {place.label}")

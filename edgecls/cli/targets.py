@@ -7,7 +7,7 @@ import contextlib
 import click
 import msgspec
 
-from edgecls.cli.text import table
+from edgecls.cli.text import printable, table
 
 
 @click.command(name="targets")
@@ -27,7 +27,7 @@ def command(name: str | None) -> None:
                           for t in boards]))
         return
     target = load_target(name)
-    click.echo(target.description)
+    click.echo(printable(target.description))
     click.echo(table(["key", "value", "source"], _rows(msgspec.to_builtins(target), "", target.sources)))
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Plain columns, numbers to the right."""
-    cells = [[str(c) for c in row] for row in rows]
+    """Plain columns, numbers to the right. A cell is one line and steers no terminal, wherever its text is from."""
+    cells = [[one_line(str(c)) for c in row] for row in rows]
     widths = [max(len(r[i]) for r in [list(head), *cells]) for i in range(len(head))]
     numeric = [bool(cells) and all(_is_number(r[i]) for r in cells) for i in range(len(head))]
 
@@ -24,6 +24,11 @@ def _is_number(text: str) -> bool:
 def printable(text: str) -> str:
     """Names come from files: no control character of theirs reaches the terminal. Line breaks stay."""
     return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+
+
+def one_line(text: str) -> str:
+    """`printable`, with line breaks escaped as well: for what must not look like a line of edgecls's own."""
+    return printable(text).replace("\n", "\\n")
 
 
 def megabytes(count: int) -> str:

@@ -33,7 +33,7 @@ _SYMBOL = re.compile(r"ec_model_([0-9a-f]{32})")
 class StaticModel(Frozen):
     """A model to link into ec_run. symbol: `ec_model_<build id>`; name: what `@NAME` calls it.
 
-    archive: the bundle's model.a; weights: its weights.bin. Both are files on this machine.
+    archive: the bundle's model.o (or an archive of it); weights: its weights.bin. Both are files on this machine.
     """
 
     symbol: str

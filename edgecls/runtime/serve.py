@@ -32,6 +32,7 @@ from edgecls.types import Array, Artifact, DeviceFacts, KernelTime, MeasureSetti
 
 MAX_THREADS = 256
 _MAX_PATH = 4096
+_MAX_BATCH = 65536  # of ec_run as well
 _PROFILE_ENTRY = struct.Struct("<IIQ")
 
 
@@ -264,14 +265,22 @@ def _check_artifact(artifact: Artifact, device: Device) -> None:
     if manifest.target.cpu.arch != device.arch:
         raise BundleError(f"{artifact.path}: is for {manifest.target.cpu.arch}, but {device.name} runs {device.arch}",
                           "compile it for a target of that device, or choose another device with --on")
-    if not manifest.batches or min(manifest.batches) < 1:
-        raise BundleError(f"{artifact.path}: has no batch size to run", "compile the model again")
+    if max(manifest.batches) > _MAX_BATCH:
+        raise BundleError(f"{artifact.path}: a batch size of {max(manifest.batches)} is not possible",
+                          f"compile the model again with batch sizes of 1 to {_MAX_BATCH}")
+    if [plan.batch for plan in manifest.plans] != list(manifest.batches):
+        raise BundleError(f"{artifact.path}: its plans are not those of its batch sizes {list(manifest.batches)}",
+                          "compile the model again with this version of edgecls")
     for spec in (*manifest.inputs, *manifest.outputs):
         check_spec(spec)
+        check_spec(at_batch(spec, max(manifest.batches), min(manifest.batches)))
 
 
 def _check_description(wire: Wire, artifact: Artifact, threads: int) -> dict[int, int]:
-    """The process must have opened exactly this artifact. Returns batch -> calls of its plan."""
+    """The process must have opened exactly this artifact. Returns batch -> calls of its plan.
+
+    Raises BundleError for a manifest that says other things of its plans than the model itself.
+    """
     manifest = artifact.manifest
     said = wire.request_json(Request.DESCRIBE, _Description)
     for what, got, expected in (
@@ -284,7 +293,17 @@ def _check_description(wire: Wire, artifact: Artifact, threads: int) -> dict[int
     ):
         if got != expected:
             raise wire.fault(f"it opened another {what} than the bundle's: {got} instead of {expected}")
+    for plan, fact in zip(said.plans, manifest.plans, strict=True):
+        there = (plan.batch, plan.calls, plan.arena_bytes, plan.workspace_bytes)
+        here = (fact.batch, fact.calls, fact.arena_bytes, fact.workspace_bytes_per_thread)
+        if there != here:
+            raise BundleError(f"{artifact.path}: its manifest says {_memory(*here)}, its model {_memory(*there)}",
+                              "compile the model again with this version of edgecls")
     return {plan.batch: plan.calls for plan in said.plans}
+
+
+def _memory(batch: int, calls: int, arena: int, workspace: int) -> str:
+    return f"batch {batch}: {calls} calls, {arena} bytes of arena, {workspace} of workspace"
 
 
 def _install(device: Device, program: str, bundle: str, home: str) -> str:

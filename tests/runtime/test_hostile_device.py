@@ -49,7 +49,8 @@ def describe(artifact: Artifact, **changes: Any) -> dict[str, Any]:
         "protocol": 1, "version": "0.1.0", "build_id": manifest.symbol.removeprefix("ec_model_"), "name": "tiny",
         "arch": manifest.target.cpu.arch, "threads": 1,
         "inputs": msgspec.to_builtins(manifest.inputs), "outputs": msgspec.to_builtins(manifest.outputs),
-        "plans": [{"batch": b, "arena_bytes": 1, "workspace_bytes": 1, "calls": 2} for b in manifest.batches],
+        "plans": [{"batch": p.batch, "arena_bytes": p.arena_bytes, "workspace_bytes": p.workspace_bytes_per_thread,
+                   "calls": p.calls} for p in manifest.plans],
     }
     return {**plain, **changes}
 
@@ -184,3 +185,25 @@ def test_a_manifest_with_impossible_tensors(liar: LIAR, spec: dict[str, Any]) ->
     manifest = msgspec.structs.replace(artifact.manifest, inputs=(bad,))
     with pytest.raises(BundleError, match="image"):
         open_serve_session(msgspec.structs.replace(artifact, manifest=manifest), device)
+
+
+def changed(artifact: Artifact, **fields: Any) -> Artifact:
+    return msgspec.structs.replace(artifact, manifest=msgspec.structs.replace(artifact.manifest, **fields))
+
+
+@pytest.mark.parametrize("fact", [{"arena_bytes": 1 << 60}, {"calls": 3}, {"workspace_bytes_per_thread": 0}])
+def test_a_manifest_that_says_other_things_than_its_model(liar: LIAR, fact: dict[str, int]) -> None:
+    artifact, device = liar()
+    first, *others = artifact.manifest.plans
+    bad = changed(artifact, plans=(msgspec.structs.replace(first, **fact), *others))
+    with pytest.raises(BundleError, match="its manifest says batch 1"):
+        open_serve_session(bad, device)
+    assert_all_ended(device)
+
+
+def test_a_manifest_with_impossible_batches_or_without_plans(liar: LIAR) -> None:
+    artifact, device = liar()
+    with pytest.raises(BundleError, match="batch size of 1099511627776"):
+        open_serve_session(changed(artifact, batches=(1, 1 << 40)), device)
+    with pytest.raises(BundleError, match="plans"):
+        open_serve_session(changed(artifact, plans=()), device)

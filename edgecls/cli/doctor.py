@@ -22,7 +22,7 @@ BASE = ("numpy", "onnx", "onnxruntime", "msgspec", "pillow", "pyelftools", "clic
 PINNED = {"apache-tvm": "0.27.0.post1", "apache-tvm-ffi": "0.1.14.post1"}
 EXTRAS = {
     "export": ("torch", "onnxscript", "safetensors"),
-    "zoo": ("torch", "torchvision", "timm", "transformers", "onnxscript"),
+    "zoo": ("torch", "torchvision", "timm", "transformers", "onnxscript", "safetensors"),
     "cross": ("ziglang",),
     "tensorrt": ("tensorrt-rtx",),
     "tuning": ("xgboost", "psutil", "cloudpickle", "tornado"),

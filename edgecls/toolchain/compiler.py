@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
+import signal
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from edgecls.errors import ToolchainError
+from edgecls.errors import OutputError, ToolchainError
 from edgecls.frozen import Frozen
 from edgecls.types import Arch
 
 _TIMEOUT_S = 900.0
+# in the words of libc, of the shell for SIGXFSZ, and of zig
+_NO_ROOM = re.compile("No space left on device|File too large|Disk quota exceeded|File size limit exceeded|"
+                      "NoSpaceLeft|FileTooBig|DiskQuota")
 
 
 class Toolchain(Frozen):
@@ -31,12 +36,15 @@ class Toolchain(Frozen):
     kind: Literal["configured", "gcc", "zig"]
 
     def run(self, args: Sequence[str], cwd: Path | None = None) -> None:
-        """Compile or link. Raises ToolchainError with the compiler's first error lines."""
+        """Compile or link. Raises ToolchainError with the compiler's first error lines, OutputError on a full disk."""
         run_compiler([*self.cc, *args], cwd)
 
 
 def run_compiler(argv: Sequence[str], cwd: Path | None = None) -> str:
-    """What the compiler prints. Raises ToolchainError when it is absent, fails or does not end."""
+    """What the compiler prints.
+
+    Raises ToolchainError when it is absent, fails or does not end, OutputError when a disk has no room for its files.
+    """
     try:
         done = subprocess.run(list(argv), cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True,
                               errors="replace", timeout=_TIMEOUT_S, env={**os.environ, "LC_ALL": "C"})
@@ -46,6 +54,9 @@ def run_compiler(argv: Sequence[str], cwd: Path | None = None) -> str:
     except subprocess.TimeoutExpired:
         raise ToolchainError(f"the compiler {argv[0]} did not end within {_TIMEOUT_S:.0f} seconds",
                              f"run it by hand to see why: {shlex.join(argv)}") from None
+    if done.returncode == -signal.SIGXFSZ or (done.returncode and _NO_ROOM.search(done.stderr)):
+        raise OutputError(f"{cwd or Path.cwd()}: the compiler {argv[0]} has no room for its files",
+                          "make room, or set TMPDIR (for zig also ZIG_GLOBAL_CACHE_DIR) to a folder that has room")
     if done.returncode:
         raise ToolchainError(f"the compiler {argv[0]} {_why(done.returncode, done.stderr)}",
                              f"run it by hand to see all it says: {shlex.join(argv)}")

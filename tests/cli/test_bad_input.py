@@ -132,6 +132,15 @@ def test_unknown_names(refused, road, tmp_path):
     refused("targets", "raspberry-pi-44", said="raspberry-pi-44")
 
 
+@pytest.mark.parametrize("command", ["check", "compile"])
+def test_a_cpu_that_llvm_does_not_know(refused, road, tmp_path, command):
+    board = tmp_path / "board.toml"
+    text = (Path(__file__).parents[2] / "targets" / "raspberry-pi-4.toml").read_text()
+    board.write_text(text.replace('name = "cortex-a72"', 'name = "cortex-z72"'))
+    rest = ["-o", tmp_path / "out.ecls"] if command == "compile" else []
+    refused(command, road.model, "-t", board, *rest, said="cpu.name: LLVM knows no aarch64 CPU 'cortex-z72'")
+
+
 def test_output_folders_are_checked_before_long_work(refused, road, bundle, tmp_path, monkeypatch):
     def never(*_: object, **__: object) -> None:
         raise AssertionError("work began")
@@ -187,18 +196,31 @@ def test_a_folder_without_write_permission(road, tmp_path):
     assert list(locked.iterdir()) == []
 
 
-def test_a_full_disk(road, tmp_path):
+@pytest.mark.parametrize(("backend", "target", "limit", "said"), [
+    ("reference", "native", 1000, "{output}: cannot be written"), ("tvm", "native", 1000, "{scratch}/edgecls-"),
+    ("tvm", "aarch64", 8192, "{scratch}/edgecls-"),
+])
+def test_a_full_disk(road, tmp_path, monkeypatch, backend, target, limit, said):
     import signal
+    import tempfile
+
+    scratch, outputs = tmp_path / "scratch", tmp_path / "outputs"
+    scratch.mkdir()
+    outputs.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    monkeypatch.setenv("TMPDIR", str(scratch))
 
     def no_room() -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
-    status, said = in_child(["compile", road.model, "-t", "native", "--backend", "reference", "-q", "-o",
-                             tmp_path / "out.ecls"], no_room)
+    output = outputs / "out.ecls"
+    status, error = in_child(["compile", road.model, "-t", target, "--backend", backend, "-q", "-o", output], no_room)
     assert status == 2
-    assert said.startswith(f"error: {tmp_path}/out.ecls: cannot be written") and "\nhint: " in said
-    assert list(tmp_path.iterdir()) == []
+    assert error.startswith("error: " + said.format(output=output, scratch=scratch))
+    assert "\nhint: " in error and len(error.splitlines()) == 2
+    assert backend == "reference" or "TMPDIR" in error
+    assert list(outputs.iterdir()) == [] == list(scratch.iterdir())
 
 
 # ---------------------------------------------------------------- bundles

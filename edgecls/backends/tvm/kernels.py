@@ -8,6 +8,7 @@ from typing import Any
 
 from edgecls.backends.tvm.call_plan import align
 from edgecls.backends.tvm.environment import import_tvm
+from edgecls.backends.tvm.object_file import write_object
 from edgecls.errors import InternalError
 
 
@@ -24,7 +25,10 @@ class KernelObject:
 
 
 def build_kernels(functions: dict[str, Any], target: Any, prefix: str, folder: Path) -> KernelObject:
-    """functions: kernel name -> scheduled PrimFunc. prefix makes symbols unique among models in one program."""
+    """functions: kernel name -> scheduled PrimFunc. prefix makes symbols unique among models in one program.
+
+    Raises OutputError when `folder` has no room.
+    """
     tvm = import_tvm()
     from tvm.tirx.build import codegen_build
 
@@ -38,7 +42,7 @@ def build_kernels(functions: dict[str, Any], target: Any, prefix: str, folder: P
         module = host_passes()(pipeline(module))
         asked = {g.name_hint: _workspace(f) for g, f in module.functions.items()}
         path = folder / "kernels.o"
-        codegen_build(module, target).write_to_file(str(path), "o")
+        write_object(codegen_build(module, target), path)
     return KernelObject(path=path, symbols={k: f"__tvm_ffi_{n}" for k, n in names.items()},
                         workspaces={k: asked[n] for k, n in names.items()})
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgecls.backends.tvm.glue import ModelParts, emit_model
+from edgecls.backends.tvm.scratch import scratch_errors
 from edgecls.errors import InternalError
 from edgecls.runtime.build import C_FOLDER
 from edgecls.toolchain import Toolchain, check_elf
@@ -26,30 +27,35 @@ def link_shared(parts: ModelParts, toolchain: Toolchain, target: Target, folder:
     """model.so: position independent, needs libc and libm alone, exports the descriptor alone.
 
     Raises ToolchainError when the compiler fails, a symbol is defined nowhere, or the result asks for a newer glibc
-    than the target has.
+    than the target has; OutputError when `folder` has no room.
     """
-    (folder / "model.c").write_text(emit_model(parts))
-    (folder / "exports.map").write_text(f"{{ global: {parts.symbol}; local: *; }};\n")
-    toolchain.run([*_CFLAGS, "-shared", "-I", str(C_FOLDER / "include"), "model.c", parts.kernels.path.name,
-                   *_helpers(toolchain, folder), "-Wl,--version-script=exports.map", "-Wl,-z,defs,-z,relro,-z,now,-z,noexecstack",
-                   "-Wl,--gc-sections", "-Wl,-soname,model.so", "-Wl,--build-id=none", "-s", "-lm", *_LIBGCC, "-o",
-                   "model.so"], cwd=folder)
     path = folder / "model.so"
-    check_elf(path, max_glibc=target.os.glibc, allowed_needed=_NEEDED)
-    exported = _exported(path)
-    if exported != {parts.symbol}:
-        raise InternalError(f"model.so exports {sorted(exported)} instead of {parts.symbol}",
-                            "report this with the compiler's version")
-    return path.read_bytes()
+    with scratch_errors(folder):
+        (folder / "model.c").write_text(emit_model(parts))
+        (folder / "exports.map").write_text(f"{{ global: {parts.symbol}; local: *; }};\n")
+        toolchain.run([*_CFLAGS, "-shared", "-I", str(C_FOLDER / "include"), "model.c", parts.kernels.path.name,
+                       *_helpers(toolchain, folder), "-Wl,--version-script=exports.map", "-Wl,--gc-sections",
+                       "-Wl,-z,defs,-z,relro,-z,now,-z,noexecstack", "-Wl,-soname,model.so", "-Wl,--build-id=none",
+                       "-s", "-lm", *_LIBGCC, "-o", path.name], cwd=folder)
+        check_elf(path, max_glibc=target.os.glibc, allowed_needed=_NEEDED)
+        exported = _exported(path)
+        if exported != {parts.symbol}:
+            raise InternalError(f"model.so exports {sorted(exported)} instead of {parts.symbol}",
+                                "report this with the compiler's version")
+        return path.read_bytes()
 
 
 def link_static(parts: ModelParts, toolchain: Toolchain, folder: Path) -> bytes:
-    """model.o: relocatable, for linking with libedgecls and other models; weights are embedded by that program."""
-    toolchain.run([*_CFLAGS, "-DEC_EMBED_WEIGHTS", "-c", "-I", str(C_FOLDER / "include"), "model.c", "-o",
-                   "glue.o"], cwd=folder)
-    toolchain.run(["-nostdlib", "-r", "glue.o", parts.kernels.path.name, *_helpers(toolchain, folder), "-o", "model.o"],
-                  cwd=folder)
-    return (folder / "model.o").read_bytes()
+    """model.o: relocatable, for linking with libedgecls and other models; weights are embedded by that program.
+
+    Raises ToolchainError when the compiler fails, OutputError when `folder` has no room.
+    """
+    with scratch_errors(folder):
+        toolchain.run([*_CFLAGS, "-DEC_EMBED_WEIGHTS", "-c", "-I", str(C_FOLDER / "include"), "model.c", "-o",
+                       "glue.o"], cwd=folder)
+        toolchain.run(["-nostdlib", "-r", "glue.o", parts.kernels.path.name, *_helpers(toolchain, folder), "-o",
+                       "model.o"], cwd=folder)
+        return (folder / "model.o").read_bytes()
 
 
 def _helpers(toolchain: Toolchain, folder: Path) -> list[str]:

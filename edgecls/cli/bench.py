@@ -24,13 +24,16 @@ _DEFAULT = MeasureSettings()
               help="Untimed runs before each repeat.")
 @click.option("--repeats", type=click.IntRange(2), default=_DEFAULT.repeats, show_default=True,
               help="Interleaved repeats; how far they differ is the noise band.")
+@click.option("--strict", is_flag=True, help="Exit with code 2 when the measurement is INVALID.")
 @options.json_option
 @options.quiet_option
-def command(bundle: Path, device: str | None, threads: int, batch: int, runs: int, warmup: int, repeats: int,
-            json_file: str | None, quiet: bool) -> None:
+@click.pass_context
+def command(ctx: click.Context, bundle: Path, device: str | None, threads: int, batch: int, runs: int, warmup: int,
+            repeats: int, strict: bool, json_file: str | None, quiet: bool) -> None:
     """Measure a bundle's latency, or count instructions under emulation.
 
-    A measurement that fails its own conditions says INVALID and why.
+    A measurement that fails its own conditions says INVALID and why, and is still a result: exit code 0 without
+    --strict.
     """
     from edgecls import pipeline
     from edgecls.cli.summary import measurement_lines
@@ -41,3 +44,5 @@ def command(bundle: Path, device: str | None, threads: int, batch: int, runs: in
         result = pipeline.bench(bundle, device=device, settings=settings, progress=console.progress)
     output.say("\n".join(measurement_lines(result)))
     output.write(result)
+    if strict and not result.valid:
+        ctx.exit(2)

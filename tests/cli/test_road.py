@@ -140,3 +140,12 @@ def test_a_reference_that_is_another_model_is_said(cli, road, tmp_path):
     assert f"warning: {road.raw} is not the file that {bundle} was compiled from" in outcome.err
     assert "another contract" in outcome.err
     assert "warning" not in cli("validate", bundle, "--data", road.data, "--reference", road.model).err
+
+
+def test_an_invalid_measurement_is_a_result_unless_strict(cli, tmp_path, road):
+    bundle = tmp_path / "b.ecls"
+    assert cli("compile", road.model, "-t", "native", "--backend", "reference", "-o", bundle, "-q").status == 0
+    for flags, status in (([], 0), (["--strict"], 2)):
+        outcome = cli("bench", bundle, "--runs", 2, *flags)
+        assert "INVALID:" in outcome.out and "4 samples are fewer than" in outcome.out
+        assert outcome.status == status

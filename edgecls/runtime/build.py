@@ -25,7 +25,7 @@ _INCLUDE = f"-I{C_FOLDER / 'include'}"
 _CFLAGS = ("-O2", "-std=c11", "-Wall", "-Wextra", "-Werror", "-ffp-contract=off", "-fvisibility=hidden",
            "-ffunction-sections", "-fdata-sections", f'-DEC_VERSION="{__version__}"')
 _LDFLAGS = ("-Wl,-z,relro,-z,now,-z,noexecstack", "-Wl,--gc-sections", "-s")
-_PROGRAM = ("ec_run.c", "serve.c")  # not in the library
+_PROGRAM = ("ec_run.c", "serve.c", "serve_wire.c")  # not in the library
 _LIBS = ("-ldl", "-lpthread", "-lm")
 _SYMBOL = re.compile(r"ec_model_([0-9a-f]{32})")
 

@@ -16,7 +16,7 @@ from edgecls.types import Artifact, Cache, Cpu, Manifest, Os, Target
 
 HERE = Path(__file__).parent / "c"
 RUNTIME = Path(__file__).parents[2] / "edgecls" / "runtime" / "c"
-PROGRAM = ("ec_run.c", "serve.c")
+PROGRAM = ("ec_run.c", "serve.c", "serve_wire.c")
 FLAGS = ("-std=c11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-Wpedantic", "-Wconversion", "-ffp-contract=off",
          "-pthread", f"-I{RUNTIME / 'include'}")
 ARCHS = {"x86_64": 1, "aarch64": 2, "armv7": 3}

@@ -7,9 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "serve.h"
 
 static const char USAGE[] =
@@ -96,12 +96,6 @@ static const char *parse(int argc, char **argv, arguments *a) {
 
 /* ---------------------------------------------------------------- timing */
 
-static uint64_t now_ns(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
 static int ascending(const void *a, const void *b) {
   uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
   return (x > y) - (x < y);
@@ -115,9 +109,9 @@ static int bench(ec_session *session, uint64_t batch, const arguments *a, int64_
   ec_status status = ec_golden_input(session, batch);
   if (status == EC_OK && call >= 0) status = ec_invoke(session, batch); /* real data between the kernels */
   for (uint32_t i = 0; i < a->warmup + runs && status == EC_OK; i++) {
-    uint64_t start = now_ns();
+    uint64_t start = ec_now_ns();
     status = call < 0 ? ec_invoke(session, batch) : ec_invoke_call(session, batch, (uint32_t)call);
-    if (i >= a->warmup) samples[i - a->warmup] = now_ns() - start;
+    if (i >= a->warmup) samples[i - a->warmup] = ec_now_ns() - start;
   }
   if (status == EC_OK && runs > 0) {
     qsort(samples, runs, sizeof *samples, ascending);

@@ -1,15 +1,8 @@
 /* invoke.c: running a plan, whole or one call at a time. Nothing here allocates. */
 #include "platform.h"
 
-#include <time.h>
-
+#include "clock.h"
 #include "session.h"
-
-uint64_t ec_now_ns(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
 
 void ec_session_enter(ec_session *s, const ec_ready_plan *ready) {
   uint64_t bytes = ec_align(ready->plan->workspace_bytes);

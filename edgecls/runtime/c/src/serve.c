@@ -1,38 +1,19 @@
 /* serve.c: the serve protocol. Every length is checked before a byte of payload is read or believed. */
 #include "platform.h"
 
-#include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
 
+#include "clock.h"
 #include "json.h"
 #include "serve.h"
+#include "serve_wire.h"
 
-#define MAGIC 0x56534345u /* "ECSV" */
-#define VERSION 1
-#define MAX_LENGTH (1u << 30)
 #define MAX_RUNS 1000000u
-#define REPLY 0x8000u
-#define FAILURE 0xFFFFu
 
 enum request { DESCRIBE = 1, RUN, RUN_IMAGES, PREPROCESS, MEASURE, PROFILE, FACTS, SELFTEST, CLOSE };
-
-typedef struct frame {
-  uint32_t magic;
-  uint16_t version, type;
-  uint32_t id, length;
-} frame;
-
-static_assert(sizeof(frame) == 16, "a frame header is 16 bytes on the wire");
-
-typedef struct buffer {
-  uint8_t *data;
-  size_t used, room;
-} buffer;
 
 typedef struct kept_input { /* the last input given for a batch, while another batch occupies the arena */
   uint8_t *data;
@@ -59,81 +40,10 @@ static ec_status failed(server *s, ec_status status) { /* the library has said w
 
 static ec_status violation(server *s, const char *message) { return fail(s, EC_ERROR_PROTOCOL, message); }
 
-/* ---------------------------------------------------------------- bytes */
-
-static bool reserve(buffer *b, size_t bytes) {
-  if (bytes <= b->room) return true;
-  uint8_t *data = realloc(b->data, bytes);
-  if (data == NULL) return false;
-  b->data = data;
-  b->room = bytes;
-  return true;
-}
-
-static bool append(buffer *b, const void *data, size_t bytes) {
-  if (bytes > b->room - b->used && !reserve(b, b->used + bytes)) return false;
-  if (bytes > 0) memcpy(b->data + b->used, data, bytes);
-  b->used += bytes;
-  return true;
-}
-
-/* Bytes read before the end of input; less than `bytes` only there. */
-static size_t read_all(int fd, uint8_t *data, size_t bytes) {
-  size_t have = 0;
-  while (have < bytes) {
-    ssize_t got = read(fd, data + have, bytes - have);
-    if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) break;
-    have += (size_t)got;
-  }
-  return have;
-}
-
-static bool write_all(int fd, const void *data, size_t bytes) {
-  const uint8_t *p = data;
-  while (bytes > 0) {
-    ssize_t put = write(fd, p, bytes);
-    if (put < 0 && errno == EINTR) continue;
-    if (put <= 0) return false;
-    p += put;
-    bytes -= (size_t)put;
-  }
-  return true;
-}
-
 static uint32_t u32(const uint8_t *p) {
   uint32_t value;
   memcpy(&value, p, sizeof value);
   return value;
-}
-
-/* Read `length` bytes of payload. Memory grows with what arrives, not with what is announced. */
-static ec_status read_payload(server *s, uint32_t length) {
-  buffer *b = &s->request;
-  b->used = 0;
-  while (b->used < length) {
-    size_t want = length - b->used, step = b->used < (1u << 20) ? 1u << 20 : b->used;
-    if (want > step) want = step;
-    if (!reserve(b, b->used + want)) return fail(s, EC_ERROR_MEMORY, "no memory for the request");
-    size_t got = read_all(s->in, b->data + b->used, want);
-    b->used += got;
-    if (got < want) return violation(s, "the request ended early");
-  }
-  return EC_OK;
-}
-
-static bool send_frame(server *s, uint16_t type, uint32_t id, const void *payload, size_t bytes) {
-  frame header = {MAGIC, VERSION, type, id, (uint32_t)bytes};
-  return write_all(s->out, &header, sizeof header) && write_all(s->out, payload, bytes);
-}
-
-static bool send_failure(server *s, uint32_t id, ec_status status) {
-  uint8_t payload[4 + sizeof s->message];
-  uint32_t number = (uint32_t)status;
-  size_t length = strlen(s->message);
-  memcpy(payload, &number, sizeof number);
-  memcpy(payload + 4, s->message, length);
-  return send_frame(s, FAILURE, id, payload, 4 + length);
 }
 
 /* ---------------------------------------------------------------- inputs and outputs */
@@ -211,7 +121,7 @@ static ec_status recall_input(server *s, const ec_plan *plan) {
 static ec_status invoke_and_reply(server *s, const ec_plan *plan) {
   ec_status status = failed(s, ec_invoke(s->session, plan->batch));
   for (uint32_t i = 0; i < ec_describe(s->session)->num_outputs && status == EC_OK; i++)
-    if (!append(&s->reply, ec_output_data(s->session, plan->batch, i),
+    if (!ec_wire_append(&s->reply, ec_output_data(s->session, plan->batch, i),
                 (size_t)ec_output(s->session, plan->batch, i)->bytes))
       status = fail(s, EC_ERROR_MEMORY, "no memory for the reply");
   return status;
@@ -263,7 +173,7 @@ static ec_status describe(server *s) {
             (unsigned long long)plan->batch, (unsigned long long)plan->arena_bytes,
             (unsigned long long)plan->workspace_bytes, (unsigned)plan->num_calls);
   fputs("]}", out);
-  bool fine = fclose(out) == 0 && append(&s->reply, text, length);
+  bool fine = fclose(out) == 0 && ec_wire_append(&s->reply, text, length);
   free(text);
   return fine ? EC_OK : fail(s, EC_ERROR_MEMORY, "no memory for the reply");
 }
@@ -335,16 +245,10 @@ static ec_status preprocess(server *s) {
   plan = ec_plan_at(s->session, 0); /* any plan will do: the first image's place is returned */
   status = switch_plan(s, NULL);
   if (status == EC_OK) status = failed(s, ec_preprocess(s->session, plan->batch, 0, 0, &pixels));
-  if (status == EC_OK && !append(&s->reply, ec_input_data(s->session, plan->batch, 0),
+  if (status == EC_OK && !ec_wire_append(&s->reply, ec_input_data(s->session, plan->batch, 0),
                                  (size_t)(ec_input(s->session, plan->batch, 0)->bytes / plan->batch)))
     status = fail(s, EC_ERROR_MEMORY, "no memory for the reply");
   return status;
-}
-
-static uint64_t now_ns(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
 static ec_status measure(server *s) {
@@ -353,14 +257,14 @@ static ec_status measure(server *s) {
   if (warmup > MAX_RUNS || runs > MAX_RUNS) return fail(s, EC_ERROR_ARGUMENT, "more than a million runs");
   ec_status status = find_plan(s, batch, &plan);
   if (status == EC_OK) status = recall_input(s, plan);
-  if (status == EC_OK && !reserve(&s->reply, runs * sizeof(uint64_t)))
+  if (status == EC_OK && !ec_wire_reserve(&s->reply, runs * sizeof(uint64_t)))
     status = fail(s, EC_ERROR_MEMORY, "no memory for the reply");
   for (uint32_t i = 0; i < warmup && status == EC_OK; i++) status = failed(s, ec_invoke(s->session, batch));
   for (uint32_t i = 0; i < runs && status == EC_OK; i++) {
-    uint64_t start = now_ns();
+    uint64_t start = ec_now_ns();
     status = failed(s, ec_invoke(s->session, batch));
-    uint64_t elapsed = now_ns() - start;
-    append(&s->reply, &elapsed, sizeof elapsed);
+    uint64_t elapsed = ec_now_ns() - start;
+    ec_wire_append(&s->reply, &elapsed, sizeof elapsed);
   }
   return status;
 }
@@ -377,14 +281,14 @@ static ec_status profile(server *s) {
   ec_call_time *times = malloc(bytes);
   if (times == NULL) return fail(s, EC_ERROR_MEMORY, "no memory for the reply");
   status = failed(s, ec_profile(s->session, batch, runs, times, plan->num_calls));
-  if (status == EC_OK && !append(&s->reply, times, bytes)) status = fail(s, EC_ERROR_MEMORY, "no memory for the reply");
+  if (status == EC_OK && !ec_wire_append(&s->reply, times, bytes)) status = fail(s, EC_ERROR_MEMORY, "no memory for the reply");
   free(times);
   return status;
 }
 
 static ec_status facts(server *s) {
   enum { ROOM = 1 << 16 };
-  if (!reserve(&s->reply, ROOM)) return fail(s, EC_ERROR_MEMORY, "no memory for the reply");
+  if (!ec_wire_reserve(&s->reply, ROOM)) return fail(s, EC_ERROR_MEMORY, "no memory for the reply");
   ec_status status = failed(s, ec_facts((char *)s->reply.data, ROOM));
   if (status == EC_OK) s->reply.used = strlen((char *)s->reply.data);
   return status;
@@ -398,7 +302,7 @@ static ec_status selftest(server *s) {
   if (status != EC_OK) return status;
   status = failed(s, ec_selftest(s->session, plan->batch, &difference));
   if (status == EC_OK || status == EC_ERROR_SELFTEST) { /* the number is the answer; the caller judges it */
-    append(&s->reply, &difference, sizeof difference);
+    ec_wire_append(&s->reply, &difference, sizeof difference);
     return EC_OK;
   }
   return status;
@@ -438,18 +342,21 @@ static ec_status check_frame(server *s, const frame *f) {
 /* One request. *done: the conversation is over. Returns the exit status so far. */
 static int serve_one(server *s, bool *done) {
   frame f = {0};
-  size_t got = read_all(s->in, (uint8_t *)&f, sizeof f);
+  size_t got = ec_wire_read(s->in, &f, sizeof f);
   *done = true;
   if (got == 0) return 0;
   ec_status status = got < sizeof f ? violation(s, "the request ended early") : check_frame(s, &f);
-  if (status == EC_OK) status = read_payload(s, f.length);
-  if (status == EC_ERROR_MEMORY) status = EC_ERROR_PROTOCOL; /* its payload is still in the pipe */
-  if (status == EC_OK && f.type == CLOSE) return send_frame(s, CLOSE | REPLY, f.id, NULL, 0) ? 0 : 2;
+  if (status == EC_OK) {
+    status = ec_wire_read_payload(s->in, &s->request, f.length);
+    if (status != EC_OK) /* without memory its payload is still in the pipe: nobody can go on */
+      status = violation(s, status == EC_ERROR_MEMORY ? "no memory for the request" : "the request ended early");
+  }
+  if (status == EC_OK && f.type == CLOSE) return ec_wire_send(s->out, CLOSE | REPLY, f.id, NULL, 0) ? 0 : 2;
   s->reply.used = 0;
   if (status == EC_OK) status = REQUESTS[f.type].answer(s);
   if (status == EC_OK && s->reply.used > MAX_LENGTH) status = fail(s, EC_ERROR_UNSUPPORTED, "the reply is too large");
-  bool sent = status == EC_OK ? send_frame(s, (uint16_t)(f.type | REPLY), f.id, s->reply.data, s->reply.used)
-                              : send_failure(s, f.id, status);
+  bool sent = status == EC_OK ? ec_wire_send(s->out, (uint16_t)(f.type | REPLY), f.id, s->reply.data, s->reply.used)
+                              : ec_wire_send_failure(s->out, f.id, status, s->message);
   *done = !sent || status == EC_ERROR_PROTOCOL;
   return *done ? 2 : 0;
 }

@@ -40,6 +40,4 @@ ec_status ec_session_call(ec_session *session, const ec_ready_plan *plan, uint32
 /* The calling thread stops being this session's. */
 void ec_session_leave(void);
 
-uint64_t ec_now_ns(void); /* monotonic */
-
 #endif

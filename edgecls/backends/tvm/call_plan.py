@@ -126,8 +126,9 @@ class _Reader:
         self.arguments[kernel] = tuple(
             Argument(tuple(int(d) for d in b.shape), str(b.dtype))
             for b in function.params)
-        if len(self.arguments[kernel]) != len(inputs) + len(outputs):
-            raise InternalError(f"kernel {kernel} takes {len(self.arguments[kernel])} arguments",
+        passed = [_argument(v.ty) for v in given] + [_argument(t) for t in results]
+        if list(self.arguments[kernel]) != passed:
+            raise InternalError(f"kernel {kernel} takes other tensors than the network passes",
                                 "report this with the model")
         call = Call(kernel=kernel, places=(*inputs, *outputs), outputs=len(outputs), nodes=nodes)
         return call, outputs[0] if not isinstance(value.ty, relax.TupleType) else tuple(outputs)
@@ -162,6 +163,8 @@ def read_plan(fused: FusedModule, batch: int, store: WeightStore, suffix: str = 
             raise InternalError(f"{value.op.name} is left after fusion", "report this with the model")
     result = reader.place(main.body.body)
     outputs = result if isinstance(result, tuple) else (result,)
+    if not calls:
+        raise UnsupportedError("the network computes nothing: its outputs are its inputs", "compile a trained network")
     if not all(isinstance(o, Slot) for o in outputs):
         raise UnsupportedError("an output of the network does not depend on its inputs", "remove that output")
     return CallPlan(batch=batch, calls=tuple(calls), arguments=reader.arguments, buffers=tuple(reader.buffers),

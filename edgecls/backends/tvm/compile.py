@@ -18,7 +18,7 @@ from edgecls.backends.tvm.algorithm import choose_algorithms
 from edgecls.backends.tvm.call_plan import CallPlan, WeightStore, read_plan
 from edgecls.backends.tvm.environment import tvm_target, tvm_versions
 from edgecls.backends.tvm.glue import ModelParts
-from edgecls.backends.tvm.importer import ImportedModule, import_onnx
+from edgecls.backends.tvm.importer import import_onnx
 from edgecls.backends.tvm.kernels import build_kernels
 from edgecls.backends.tvm.layers import describe_layers
 from edgecls.backends.tvm.layout import set_layouts
@@ -26,6 +26,7 @@ from edgecls.backends.tvm.link import link_shared, link_static
 from edgecls.backends.tvm.memory_plan import MemoryPlan, plan_memory
 from edgecls.backends.tvm.options import CompileOptions
 from edgecls.backends.tvm.providers import SimpleProvider
+from edgecls.backends.tvm.refuse import cannot_be_carried, output_shapes, refuse, unsafe_indices
 from edgecls.backends.tvm.schedule import Decision, ScheduleProvider, Workload
 from edgecls.backends.tvm.schedules import apply_decision, describe_workload
 from edgecls.bundle import BUNDLE_FORMAT, write_bundle
@@ -50,14 +51,21 @@ class _Lowered:
     functions: dict[str, Any]
     workloads: dict[str, Workload]
     decisions: dict[str, Decision]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
 
 
 def check_graph(graph: OptimizedGraph, target: Target) -> list[Unsupported]:
-    """What stands in the way of compiling, without compiling: import and legalise the smallest batch size."""
-    imported = import_onnx(onnx.load_from_string(graph.onnx[graph.batches[0]]))
-    if imported.unsupported:
-        return list(imported.unsupported)
-    return fuse.left_over(_legalize(imported, tvm_target(target)), imported.owner)
+    """What stands in the way of compiling, without compiling: every step up to the plan, for the smallest batch."""
+    batch = graph.batches[0]
+    legal = _legalize(graph.onnx[batch], tvm_target(target))
+    if legal.unsupported:
+        return list(legal.unsupported)
+    try:
+        read_plan(fuse.fuse(legal.module, legal.owner, tvm_target(target)), batch, WeightStore())
+    except UnsupportedError as error:
+        return [Unsupported(node="the network", op="graph", reason=error.message)]
+    return []
 
 
 def compile_bundle(graph: OptimizedGraph, target: Target, options: CompileOptions, output: Path,
@@ -70,10 +78,18 @@ def compile_bundle(graph: OptimizedGraph, target: Target, options: CompileOption
     steps = _Steps(progress, total=2 * len(graph.batches) + 3)
     lowered = [_lower(graph.onnx[batch], batch, target, llvm, store, provider or SimpleProvider(), steps)
                for batch in graph.batches]
-    specs = {batch: _specs(graph.onnx[batch]) for batch in graph.batches}
+    specs = {low.plan.batch: (low.inputs, low.outputs) for low in lowered}
     steps.next("computing the self-test")
-    expected = {batch: tuple(store.add(o) for o in golden.golden_outputs(graph.onnx[batch], specs[batch][0]))
-                for batch in graph.batches}
+    expected = {}
+    for batch, (inputs, outputs) in specs.items():
+        answers = golden.golden_outputs(graph.onnx[batch], inputs)
+        if answers is None:
+            continue
+        if [a.shape for a in answers] != [o.shape for o in outputs]:
+            raise UnsupportedError("TVM and ONNX Runtime give the outputs different shapes: "
+                                   f"{[o.shape for o in outputs]} and {[a.shape for a in answers]}",
+                                   "look for pooling with ceil_mode or a resize, and export it with explicit sizes")
+        expected[batch] = tuple(map(store.add, answers))
     weights = store.to_bytes()
     build_id = content_hash([graph.hash, target, options, _versions(toolchain), hashlib.sha256(weights).hexdigest(),
                              [d for low in lowered for d in low.decisions.values()]])[:32]
@@ -108,8 +124,35 @@ def compile_bundle(graph: OptimizedGraph, target: Target, options: CompileOption
     return write_bundle(output, manifest, members)
 
 
-def _legalize(imported: ImportedModule, llvm: Any) -> Any:
-    return fuse.legalize(choose_algorithms(set_layouts(imported.relax)), llvm)
+@dataclass(frozen=True)
+class _Legal:
+    """module: legalised IRModule; nothing of it may be used when there is something unsupported."""
+
+    module: Any
+    owner: dict[str, str]
+    unsupported: tuple[Unsupported, ...]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+def _legalize(model: bytes, llvm: Any) -> _Legal:
+    """Import, layout, algorithm, legalise; and everything that stands in the way."""
+    proto = onnx.load_from_string(model)
+    inputs, declared = _specs(proto)
+    imported = import_onnx(proto)
+    if imported.unsupported:
+        return _Legal(None, imported.owner, imported.unsupported, inputs, declared)
+    chosen = choose_algorithms(set_layouts(imported.relax))
+    unsafe = unsafe_indices(chosen, imported.owner)
+    if unsafe:
+        return _Legal(None, imported.owner, tuple(unsafe), inputs, declared)
+    legal = fuse.legalize(chosen, llvm)
+    unsupported = tuple(cannot_be_carried(legal, imported.owner, declared))
+    # ONNX's inference is sometimes wrong (pooling with ceil_mode): the shapes that are computed count
+    outputs = declared if unsupported else tuple(
+        msgspec.structs.replace(spec, shape=shape)
+        for spec, shape in zip(declared, output_shapes(legal), strict=True))
+    return _Legal(legal, imported.owner, unsupported, inputs, outputs)
 
 
 class _Steps:
@@ -124,14 +167,9 @@ class _Steps:
 def _lower(model: bytes, batch: int, target: Target, llvm: Any, store: WeightStore, provider: ScheduleProvider,
            steps: _Steps) -> _Lowered:
     steps.next(f"importing and fusing, batch {batch}")
-    imported = import_onnx(onnx.load_from_string(model))
-    if imported.unsupported:
-        refuse(list(imported.unsupported))
-    legal = _legalize(imported, llvm)
-    left = fuse.left_over(legal, imported.owner)
-    if left:
-        refuse(left)
-    fused = fuse.fuse(legal, imported.owner, llvm)
+    legal = _legalize(model, llvm)
+    refuse(list(legal.unsupported))
+    fused = fuse.fuse(legal.module, legal.owner, llvm)
     suffix = f"_b{batch}"
     plan = read_plan(fused, batch, store, suffix)
     steps.next(f"scheduling, batch {batch}")
@@ -144,19 +182,12 @@ def _lower(model: bytes, batch: int, target: Target, llvm: Any, store: WeightSto
         workloads[kernel] = describe_workload(kernel, function)
         functions[kernel], decisions[kernel] = apply_decision(function, provider.choose(workloads[kernel], target))
     return _Lowered(plan=plan, memory=plan_memory(plan), functions=functions, workloads=workloads,
-                    decisions=decisions)
+                    decisions=decisions, inputs=legal.inputs, outputs=legal.outputs)
 
 
-def refuse(unsupported: list[Unsupported]) -> None:
-    """Raises UnsupportedError that names the first nodes and how many there are."""
-    shown = "; ".join(f"{u.node} ({u.op}): {u.reason}" for u in unsupported[:3])
-    more = f" and {len(unsupported) - 3} more" if len(unsupported) > 3 else ""
-    raise UnsupportedError(f"the network has nodes that cannot be compiled: {shown}{more}",
-                           "see them all with: edgecls check MODEL --target TARGET")
-
-
-def _specs(model: bytes) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-    graph = onnx.load_from_string(model).graph
+def _specs(model: onnx.ModelProto) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """Inputs and outputs as the network declares them."""
+    graph = model.graph
 
     def spec(value: onnx.ValueInfoProto) -> TensorSpec:
         kind = value.type.tensor_type

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgecls.backends.tvm.environment import import_tvm
-from edgecls.types import Unsupported
+from edgecls.errors import InternalError
 
 
 @dataclass(frozen=True)
@@ -32,21 +32,6 @@ def legalize(module: Any, target: Any) -> Any:
             relax.transform.FoldConstant(),
             relax.transform.DeadCodeElimination(),
         ])(module)
-
-
-def left_over(module: Any, owner: dict[str, str]) -> list[Unsupported]:
-    """Operators that have no TIR after legalisation."""
-    from tvm import relax
-    from tvm.ir import Op
-
-    allowed = {"relax.call_tir", "relax.reshape"}
-    found = []
-    for binding in bindings(module):
-        value = binding.value
-        if isinstance(value, relax.Call) and isinstance(value.op, Op) and value.op.name not in allowed:
-            found.append(Unsupported(node=owner.get(binding.var.name, "?"), op=value.op.name,
-                                     reason="TVM has no CPU code for it"))
-    return found
 
 
 def fuse(module: Any, owner: dict[str, str], target: Any) -> FusedModule:
@@ -78,6 +63,7 @@ def _nodes_of_groups(before: Any, after: Any, owner: dict[str, str]) -> tuple[tu
     """
     from tvm import relax
 
+    owner = _spread(before, owner)
     unclaimed: dict[tuple[Any, ...], list[Any]] = {}
     alias: dict[Any, Any] = {}
     for binding in bindings(before):
@@ -106,6 +92,20 @@ def _nodes_of_groups(before: Any, after: Any, owner: dict[str, str]) -> tuple[tu
     return tuple(result)
 
 
+def _spread(module: Any, owner: dict[str, str]) -> dict[str, str]:
+    """Variables that a pass made belong to the node of the next one that has an owner, the last ones to the last."""
+    complete, waiting, last = dict(owner), [], ""
+    for binding in bindings(module):
+        name = binding.var.name
+        if name not in owner:
+            waiting.append(name)
+            continue
+        last = owner[name]
+        complete.update(dict.fromkeys(waiting, last))
+        waiting.clear()
+    return complete | dict.fromkeys(waiting, last)
+
+
 def _claim(value: Any, scope: dict[Any, Any], unclaimed: dict[tuple[Any, ...], list[Any]], owner: dict[str, str],
            names: list[str]) -> Any:
     from tvm import relax
@@ -114,10 +114,9 @@ def _claim(value: Any, scope: dict[Any, Any], unclaimed: dict[tuple[Any, ...], l
         return _resolve(value, scope)
     waiting = unclaimed.get(_signature(value, scope), [])
     if not waiting:
-        return value
+        raise InternalError("a fused group computes something that the network does not", "report this with the model")
     variable = waiting.pop(0)
-    if owner.get(variable.name):
-        names.append(owner[variable.name])
+    names.append(owner[variable.name])
     return variable
 
 

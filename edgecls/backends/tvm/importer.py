@@ -23,7 +23,7 @@ _DTYPE_NAMES = ", ".join(sorted(TensorProto.DataType.Name(d) for d in _DTYPES))
 
 @dataclass(frozen=True)
 class ImportedModule:
-    """relax: IRModule whose `main` takes the network inputs in order. owner: Relax variable -> ONNX node name.
+    """relax: IRModule whose `main` takes the network inputs in order. owner: name of a Relax variable -> ONNX node.
 
     unsupported: nodes that could not be imported (zeros stand in their place: do not compile).
     """
@@ -39,7 +39,7 @@ class _Trace:
     unsupported: list[Unsupported] = field(default_factory=list)
 
 
-def import_onnx(model: onnx.ModelProto, name: str = "the network") -> ImportedModule:
+def import_onnx(model: onnx.ModelProto) -> ImportedModule:
     """model: static shapes, every node named. Raises UnsupportedError when nothing can be imported at all."""
     tvm = import_tvm()
     refused = list(_refused_before_import(model))
@@ -57,12 +57,12 @@ def import_onnx(model: onnx.ModelProto, name: str = "the network") -> ImportedMo
     except Exception as error:  # the importer raises whatever its converters raise
         if trace.unsupported:
             return ImportedModule(relax=None, owner={}, unsupported=tuple(trace.unsupported))
-        raise UnsupportedError(f"{name} cannot be imported by TVM: {_first_line(error)}",
+        raise UnsupportedError(f"the network cannot be imported by TVM: {_first_line(error)}",
                                "run `edgecls check` on the model, or simplify it before exporting") from None
-    owner = dict(trace.owner)
+    owner = _with_outputs(module, trace.owner)
     for node, variable in _dynamic_bindings(tvm, module, owner):
         trace.unsupported.append(Unsupported(node=node, op="?", reason=f"the shape of {variable} depends on data"))
-    return ImportedModule(relax=module, owner=_spread(module, owner), unsupported=tuple(trace.unsupported))
+    return ImportedModule(relax=module, owner=owner, unsupported=tuple(trace.unsupported))
 
 
 def _refused_before_import(model: onnx.ModelProto) -> list[Unsupported]:
@@ -96,19 +96,33 @@ def _importer_class() -> type[Any]:
             super().__init__({}, "float32", sanitize=False)
             self._shapes = shapes
             self._trace = trace
+            self._emit = self.bb.emit
+            self.bb.emit = self._emit_owned
+            self._node = ""
+
+        def _emit_owned(self, expression: Any, name_hint: str = "") -> Any:
+            # names of our own: later passes make variables too, and must not meet these
+            variable = self._emit(expression, name_hint or "node")
+            self._trace.owner[variable.name] = self._node
+            return variable
 
         def _convert_operator(self, op_name: str, inputs: Any, attrs: Any, opset: int) -> Any:
-            node = attrs["tvm_custom"]["name"]
+            node = self._node = attrs["tvm_custom"]["name"]
             try:
                 value = super()._convert_operator(op_name, inputs, attrs, opset)
+                if isinstance(value, relax.Tuple):
+                    return relax.Tuple([self._bound(field) for field in value.fields])
+                return self._bound(value)
             except Exception as error:
                 self._trace.unsupported.append(
                     Unsupported(node=node, op=f"ai.onnx.{op_name}", reason=_first_line(error)))
                 return self._stand_in(node, error)
-            if isinstance(value, relax.Call):
-                value = self.bb.emit(value)
+
+        def _bound(self, value: Any) -> Any:
+            if isinstance(value, relax.Call | relax.TupleGetItem):
+                return self.bb.emit(value)
             if isinstance(value, relax.Var):
-                self._trace.owner.setdefault(value.name, node)
+                self._trace.owner.setdefault(value.name, self._node)
             return value
 
         def _stand_in(self, node: str, error: Exception) -> Any:
@@ -121,17 +135,15 @@ def _importer_class() -> type[Any]:
     return TracingImporter
 
 
-def _spread(module: Any, owner: dict[str, str]) -> dict[str, str]:
-    """A converter may emit several bindings; those before a node's result belong to that node."""
-    complete, waiting = dict(owner), []
+def _with_outputs(module: Any, owner: dict[str, str]) -> dict[str, str]:
+    """The network's outputs get new variables at the end of `main`: they belong to the node they rename."""
+    from tvm import relax
+
+    complete = dict(owner)
     for block in module["main"].body.blocks:
         for binding in block.bindings:
-            name = binding.var.name
-            if name not in owner:
-                waiting.append(name)
-                continue
-            complete.update(dict.fromkeys(waiting, owner[name]))
-            waiting.clear()
+            if isinstance(binding.value, relax.Var) and binding.value.name in complete:
+                complete.setdefault(binding.var.name, complete[binding.value.name])
     return complete
 
 

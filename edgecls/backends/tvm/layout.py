@@ -1,8 +1,9 @@
 """Step 2, layout: activations keep ONNX's NCHW; constants take the form in which kernels read them, now.
 
-Transposes and reshapes of weights happen here in numpy. relax.transform.FoldConstant would compile a function with
-LLVM for each; the importer makes hundreds of small ones (a reshape per bias, a NaN check per clip), which took most of
-the compile time. It still folds, later, what is not known here.
+Weights of convolutions become input channel, height, width, output channel (IHWO): a vector of output channels is then
+contiguous. Transposes and reshapes of other constants happen here in numpy: relax.transform.FoldConstant would compile a
+function with LLVM for each, and the importer makes hundreds of small ones (a reshape per bias, a NaN check per clip).
+It still folds, later, what is not known here.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ def set_layouts(module: Any) -> Any:
     class Folder(relax.PyExprMutator):  # type: ignore[misc, unused-ignore]
         def visit_call_(self, call: Any) -> Any:
             call = self.visit_expr_post_order(call)
+            if getattr(call.op, "name", "") == "relax.nn.conv2d":
+                return self._pack(call)
             fold = _FOLDS.get(getattr(call.op, "name", ""))
             if fold is None:
                 return call
@@ -48,6 +51,15 @@ def set_layouts(module: Any) -> Any:
             if any(a is None for a in tensors):
                 return call
             return relax.const(np.asarray(fold(call, arrays), order="C"), str(call.ty.dtype))
+
+        def _pack(self, call: Any) -> Any:
+            a, weight = call.attrs, self._value(call.args[1])
+            if weight is None or int(a.groups) != 1 or a.kernel_layout != "OIHW":
+                return call
+            packed = relax.const(np.ascontiguousarray(weight.transpose(1, 2, 3, 0)))
+            return relax.op.nn.conv2d(call.args[0], packed, strides=list(a.strides), padding=list(a.padding),
+                                      dilation=list(a.dilation), groups=1, data_layout=a.data_layout,
+                                      kernel_layout="IHWO", out_layout=a.out_layout)
 
         def _value(self, argument: Any) -> Array | None:
             bound = self.lookup_binding(argument) if isinstance(argument, relax.Var) else argument

@@ -22,22 +22,25 @@ class SimpleProvider:
 
 
 def _columns(extent: int, lanes: int) -> int:
-    """The divisor of the row that fills its vectors best, the widest of those.
+    """Two whole vectors, or one, when they divide the extent; else its divisor that fills lanes best.
 
-    Beyond 16 floats LLVM keeps only whole vectors in registers. A row that only narrow tiles divide (a prime number)
-    is cut into two vectors and a remainder instead.
+    Beyond 16 floats LLVM no longer keeps the tile in registers. An extent that only narrow tiles divide (a prime
+    number) is cut into two vectors and a remainder instead.
     """
-    divisors = [d for d in range(1, min(extent, max(16, 2 * lanes)) + 1)
-                if extent % d == 0 and (d <= 16 or d % lanes == 0)]
+    for whole in (2 * lanes, lanes):
+        if whole <= 16 and extent % whole == 0:
+            return whole
+    divisors = [d for d in range(1, min(extent, 16) + 1) if extent % d == 0]
     best = max(divisors, key=lambda d: (d / (-(-d // lanes) * lanes), d))
     return best if best >= min(lanes, extent) / 2 else min(2 * lanes, extent)
 
 
 def _row_limit(columns: int, lanes: int, registers: int) -> int:
-    """Half the registers for results. Vectors that are not whole spill with more than four rows (seen on both ISAs)."""
+    """Half the registers for results. Vectors that are not whole spill with more than four rows (seen on both ISAs),
+    and from 128 floats on LLVM leaves the tile in memory (seen with AVX-512: 72 GFLOP/s become 2)."""
     if columns > lanes and columns % lanes:
         return min(4, registers // 4)
-    return min(8, registers // 2 // -(-columns // lanes)) or 1
+    return max(1, min(8, registers // 2 // -(-columns // lanes), 127 // columns))
 
 
 def _divisor(number: int, limit: int) -> int:

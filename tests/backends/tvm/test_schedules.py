@@ -94,4 +94,4 @@ def test_the_decision_says_what_was_done() -> None:
     assert (workload.rows, workload.columns, workload.flops) == (1, 2, 2 * 8 * 32 * 16)
     _, done = apply_decision(function, decide(function, "raspberry-pi-4"))
     assert done.algorithm == "register-tile"
-    assert done.tile == (4, 16)
+    assert done.tile == (8, 8)

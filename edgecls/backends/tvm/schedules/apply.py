@@ -14,8 +14,8 @@ from edgecls.backends.tvm.schedules.register_tile import register_tile
 
 def apply_decision(function: Any, decision: Decision) -> tuple[Any, Decision]:
     """Scheduled PrimFunc, and the decision as it was carried out."""
-    if decision.algorithm == "default":
-        return function, decision
+    if decision.algorithm == "default" or not blocks(prepare(function)):
+        return function, msgspec.structs.replace(decision, algorithm="default", tile=(1, 1))
     schedule, taken = prepare(function), set()
     if decision.algorithm == "register-tile":
         try:

@@ -26,8 +26,12 @@ class Block:
 
     @property
     def columns(self) -> int | None:
-        """Position in `spatial` of the axis that becomes the vector: the innermost that is not 1."""
-        return next((i for i in reversed(range(len(self.spatial))) if self.spatial[i] > 1), None)
+        """Position in `spatial` of the axis that becomes the vector: one along which every operand is contiguous or
+        stays the same, first of all the output channels of packed weights; else the innermost that is not 1."""
+        wide = [i for i, extent in enumerate(self.spatial) if extent > 1]
+        contiguous = [i for i in wide if all(_walks(r, self._axis(i)) for r in self.node.reads)]
+        whole = [i for i in contiguous if self.spatial[i] % 4 == 0]
+        return next(iter(whole or contiguous[-1:] or wide[-1:]), None)
 
     @property
     def rows(self) -> int | None:
@@ -35,11 +39,13 @@ class Block:
         so that each loaded vector is used once per row; else the innermost beside the columns."""
         if self.columns is None:
             return None
-        others = [i for i in reversed(range(self.columns)) if self.spatial[i] > 1]
-        axes = [v.var for v in self.node.iter_vars if v.iter_type == 0]
-        vectors = [r for r in self.node.reads if _depends(r, axes[self.columns])]
-        shared = [i for i in others if not any(_depends(r, axes[i]) for r in vectors)]
+        others = [i for i in reversed(range(len(self.spatial))) if self.spatial[i] > 1 and i != self.columns]
+        vectors = [r for r in self.node.reads if _depends(r.region, self._axis(self.columns))]
+        shared = [i for i in others if not any(_depends(r.region, self._axis(i)) for r in vectors)]
         return next(iter(shared or others), None)
+
+    def _axis(self, position: int) -> Any:
+        return [v.var for v in self.node.iter_vars if v.iter_type == 0][position]
 
     @property
     def work(self) -> int:
@@ -61,7 +67,10 @@ def prepare(function: Any) -> Any:
 
 def blocks(schedule: Any) -> list[Block]:
     """All loop nests, in execution order."""
-    root = schedule.get_sblock("root")
+    try:
+        root = schedule.get_sblock("root")
+    except schedule_error():
+        return []  # written without blocks (scatter): it runs as it is
     found = []
     for rv in schedule.get_child_blocks(root):
         node = schedule.get(rv)
@@ -91,10 +100,23 @@ def schedule_error() -> type[Exception]:
 
 def _worth_inlining(schedule: Any, block: Block) -> bool:
     consumers = [schedule.get(c) for c in schedule.get_consumers(block.rv)]
+    if not _is_copy(block) and _times_read(block, consumers) > 1:
+        return False  # the expression would be computed, and written out, once per reader: chains double each time
     reducing = [c for c in consumers if any(v.iter_type == 2 for v in c.iter_vars)]
     if not reducing:
         return True
     return len(consumers) == 1 and (_is_copy(block) or not _multiplies(reducing[0]))
+
+
+def _times_read(block: Block, consumers: list[Any]) -> int:
+    import_tvm()
+    import tvm_ffi
+    from tvm.ir import TensorLoad
+
+    written, loads = block.node.writes[0].source, []
+    for consumer in consumers:
+        tvm_ffi.structural_walk(consumer.body, [(TensorLoad, lambda load: loads.append(load.source.same_as(written)))])
+    return sum(loads)
 
 
 def _is_copy(block: Block) -> bool:
@@ -106,7 +128,12 @@ def _multiplies(node: Any) -> bool:
     return len({hash(r.source) for r in node.reads} - {hash(node.writes[0].source)}) > 1
 
 
-def _depends(region: Any, variable: Any) -> bool:
+def _walks(region: Any, variable: Any) -> bool:
+    """Moving along the variable stays at one place of the tensor or moves in its last dimension only."""
+    return not _depends(region.region[:-1], variable)
+
+
+def _depends(ranges: Any, variable: Any) -> bool:
     tvm = import_tvm()
-    used = [v for r in region.region for v in tvm.tirx.analysis.undefined_vars(r.min)]
+    used = [v for r in ranges for v in tvm.tirx.analysis.undefined_vars(r.min)]
     return any(v.same_as(variable) for v in used)

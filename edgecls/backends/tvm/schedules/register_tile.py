@@ -23,26 +23,25 @@ def register_tile(schedule: Any, tile: tuple[int, int]) -> set[str]:
     else:
         return set()
     names = {main.name, schedule.get(epilogue).name_hint}
-    loops = schedule.get_loops(epilogue)
+    loops = list(schedule.get_loops(epilogue))
     if main.columns is None or len(loops) != len(main.spatial):
         return set()
     rows, columns = tile
-    column_outer, column = schedule.split(loops[main.columns], [None, columns])
+    loops[main.columns], column = schedule.split(loops[main.columns], [None, columns])
     inner = [column]
-    outer = [loop for i, loop in enumerate(loops) if i != main.columns]
     if rows > 1 and main.rows is not None:
-        row_outer, row = schedule.split(loops[main.rows], [None, rows])
-        outer[main.rows] = row_outer
+        loops[main.rows], row = schedule.split(loops[main.rows], [None, rows])
         inner.insert(0, row)
-    schedule.reorder(*outer, column_outer, *inner)
-    schedule.compute_at(main.rv, column_outer)
+    schedule.reorder(*loops, *inner)
+    schedule.compute_at(main.rv, loops[-1])
     schedule.set_scope(main.rv, 0, "local")
     if len(inner) > 1:
         schedule.unroll(inner[0])
     schedule.vectorize(inner[-1])
     # before the reduction is taken apart: its halves alone may not run in parallel
-    schedule.parallel(schedule.fuse(*outer) if len(outer) > 1 else outer[0] if outer else column_outer)
-    _order_reduction(schedule, main, depth=2 if outer else 1)
+    outer = loops[:-1] or loops
+    schedule.parallel(schedule.fuse(*outer) if len(outer) > 1 else outer[0])
+    _order_reduction(schedule, main, depth=2 if len(loops) > 1 else 1)
     return names
 
 
@@ -54,13 +53,15 @@ def _same_space(schedule: Any, main: Block, consumer: Any) -> bool:
 
 
 def _order_reduction(schedule: Any, main: Block, depth: int) -> None:
-    """Inside the tile: reduction loops outside, tile loops inside, the last one a vector."""
-    # compute_at drops loops of extent 1 and puts the tile's loops before the reduction's
-    loops = schedule.get_loops(main.rv)[depth:]
+    """Inside the tile: reduction loops outside, then rows, then the columns as a vector."""
+    # compute_at drops loops of extent 1 and puts the tile's loops, in the block's order, before the reduction's
+    loops = list(schedule.get_loops(main.rv)[depth:])
     count = sum(extent > 1 for extent in main.reduction)
     tile, reduction = loops[: len(loops) - count], loops[len(loops) - count :]
     if not reduction:
         return
+    if len(tile) == 2 and main.rows is not None and main.columns is not None and main.columns < main.rows:
+        tile.reverse()
     schedule.reorder(*reduction, *tile)
     if tile:
         schedule.vectorize(tile[-1])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import struct
 import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,7 @@ from edgecls.backends.tvm.providers import SimpleProvider
 from edgecls.backends.tvm.refuse import cannot_be_carried, output_shapes, refuse, unsafe_indices
 from edgecls.backends.tvm.schedule import Decision, ScheduleProvider, Workload
 from edgecls.backends.tvm.schedules import apply_decision, describe_workload
+from edgecls.backends.tvm.scratch import scratch_errors
 from edgecls.bundle import BUNDLE_FORMAT, write_bundle
 from edgecls.errors import UnsupportedError
 from edgecls.frozen import content_hash
@@ -93,8 +96,7 @@ def compile_bundle(graph: OptimizedGraph, target: Target, options: CompileOption
     weights = store.to_bytes()
     build_id = content_hash([graph.hash, target, options, _versions(toolchain), hashlib.sha256(weights).hexdigest(),
                              [d for low in lowered for d in low.decisions.values()]])[:32]
-    with tempfile.TemporaryDirectory(prefix="edgecls-") as name:
-        folder = Path(name)
+    with _work_folder() as folder:
         steps.next("generating code")
         functions = {k: f for low in lowered for k, f in low.functions.items()}
         kernels = build_kernels(functions, llvm, f"ec_{build_id[:16]}", folder)
@@ -122,6 +124,14 @@ def compile_bundle(graph: OptimizedGraph, target: Target, options: CompileOption
         passes=graph.passes, inputs=specs[first][0], outputs=specs[first][1], batches=graph.batches, plans=plans,
         weights_bytes=len(weights), contract=graph.contract, symbol=parts.symbol)
     return write_bundle(output, manifest, members)
+
+
+@contextmanager
+def _work_folder() -> Iterator[Path]:
+    with ExitStack() as stack:
+        with scratch_errors(Path(tempfile.gettempdir()) / "edgecls"):
+            name = stack.enter_context(tempfile.TemporaryDirectory(prefix="edgecls-"))
+        yield Path(name)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Step 2, layout: activations keep ONNX's NCHW; constants take the form in which kernels read them, now.
 
 Weights of convolutions become input channel, height, width, output channel (IHWO): a vector of output channels is then
-contiguous. Transposes and reshapes of other constants happen here in numpy: relax.transform.FoldConstant would compile a
-function with LLVM for each, and the importer makes hundreds of small ones (a reshape per bias, a NaN check per clip).
+contiguous. Transposes and reshapes of other constants happen here in numpy: relax.transform.FoldConstant would compile
+a function with LLVM for each, and the importer makes hundreds of small ones (a reshape per bias, a NaN check per clip).
 It still folds, later, what is not known here.
 """
 

@@ -65,7 +65,8 @@ def test_outputs_that_are_no_floats_pass_their_self_test(op: str, kind: int, tmp
 
 def test_a_shape_that_onnx_infers_wrongly_is_the_computed_one(tmp_path: Path) -> None:
     """Pooling with ceil_mode and padding: ONNX's inference says 8 columns, ONNX Runtime and TVM compute 7."""
-    pool = helper.make_node("MaxPool", ["x"], ["y"], kernel_shape=[1, 4], strides=[1, 3], pads=[0, 2, 0, 3], ceil_mode=1)
+    pool = helper.make_node("MaxPool", ["x"], ["y"], kernel_shape=[1, 4], strides=[1, 3], pads=[0, 2, 0, 3],
+                            ceil_mode=1)
     graph = graph_of(tmp_path, [pool, helper.make_node("GlobalAveragePool", ["x"], ["p"]),
                                 helper.make_node("Flatten", ["p"], ["logits"])],
                      {"x": (FLOAT, (1, 2, 5, 18))}, {"logits": (FLOAT, (1, 2)), "y": (FLOAT, (1, 2, 5, 8))})

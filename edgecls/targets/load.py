@@ -11,6 +11,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import msgspec
 
 from edgecls.errors import TargetError
+from edgecls.read import read_regular
 from edgecls.targets.features import ARCH_FEATURES
 from edgecls.targets.host import native_target
 from edgecls.types import Target
@@ -52,13 +53,10 @@ def _names() -> list[str]:
 
 def _read(path: Path) -> Target:
     try:
-        with path.open("rb") as file:
-            data = file.read(_MAX_BYTES + 1)
+        data = read_regular(path, _MAX_BYTES)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = error.strerror if isinstance(error, OSError) else error
         raise TargetError(f"{path}: cannot be read: {reason}", "give the path of a readable .toml file") from None
-    if len(data) > _MAX_BYTES:
-        raise TargetError(f"{path}: is larger than a target file can be", _FIX)
     return parse_target(data, str(path))
 
 

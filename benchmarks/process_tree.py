@@ -14,13 +14,19 @@ import psutil
 INTERVAL_S = 0.03
 """Finding the descendants reads every process of the machine: more often would disturb what is measured."""
 
+YOUNG_S = 0.5
+"""How long a child on a busy machine may take from its start to executing its program."""
+
+STACK = 8 << 20
+
 
 class TreeUse(NamedTuple):
     """seconds: wall clock, from start to end. samples: how often the tree was looked at. processes: most at once.
 
     peak_rss: bytes; the largest sum, at one sample, of the resident memory of the process and all its descendants.
     Pages that several of them share count for each, so it is not below the truth; what comes and goes between two
-    samples is missed. max_rss: bytes; ru_maxrss, the kernel's own gapless maximum, but of the largest single process.
+    samples is missed. max_rss: bytes; ru_maxrss, the kernel's own gapless maximum, but of the largest single process;
+    never below what this process held when it started the command.
     """
 
     status: int
@@ -56,19 +62,22 @@ def run_sampled(argv: Sequence[str], log: Path, interval: float = INTERVAL_S) ->
 def resident(root: psutil.Process) -> list[int]:
     """Bytes of every process of the tree that is still there.
 
-    A child with exactly its parent's figures is left out: it was started this moment (vfork) and still runs in its
-    parent's memory.
+    A child just started that has its parent's address space is left out: until it executes its program (vfork), it
+    runs in its parent's memory.
     """
     found: dict[int, Any] = {}
+    now = time.time()
     try:
         tree = [(0, root), *((p.ppid(), p) for p in root.children(recursive=True))]
     except psutil.NoSuchProcess:
         return []
     for parent, process in tree:
         try:
-            memory = process.memory_info()
+            memory, age = process.memory_info(), now - process.create_time()
         except psutil.Error:  # it ended just now
             continue
-        if memory.rss and found.get(parent) != memory:  # a zombie has none
+        # spawning maps a small stack into the shared address space, after the parent was looked at
+        borrowed = parent in found and abs(found[parent].vms - memory.vms) < STACK and age < YOUNG_S
+        if memory.rss and not borrowed:  # a zombie has none
             found[process.pid] = memory
     return [memory.rss for memory in found.values()]

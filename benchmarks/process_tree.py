@@ -14,8 +14,8 @@ import psutil
 INTERVAL_S = 0.03
 """Finding the descendants reads every process of the machine: more often would disturb what is measured."""
 
-YOUNG_S = 0.5
-"""How long a child on a busy machine may take from its start to executing its program."""
+YOUNG_S = 2.0
+"""How long a child may take from its start to executing its program; start times are known to a second."""
 
 STACK = 8 << 20
 

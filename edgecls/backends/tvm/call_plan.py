@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from edgecls.backends.tvm.environment import import_tvm
-from edgecls.backends.tvm.fuse import FusedModule, bindings
+from edgecls.backends.tvm.fuse import FusedModule, bindings, callee_name
 from edgecls.errors import InternalError, UnsupportedError
 from edgecls.frozen import sha256
 from edgecls.types import Array
@@ -95,6 +95,7 @@ class _Reader:
     module: Any
     store: WeightStore
     suffix: str
+    own: dict[str, Any]
     buffers: list[int] = field(default_factory=list)
     places: dict[Any, Any] = field(default_factory=dict)  # by variable: names repeat
     arguments: dict[str, tuple[Argument, ...]] = field(default_factory=dict)
@@ -117,32 +118,34 @@ class _Reader:
     def call(self, value: Any, nodes: tuple[str, ...]) -> tuple[Call, Any]:
         from tvm import relax
 
-        kernel = value.args[0].name_hint + self.suffix
+        name = callee_name(value.args[0])
+        kernel = name + self.suffix
         given = value.args[1].fields if isinstance(value.args[1], relax.Tuple) else [value.args[1]]
         results = list(value.ty.fields) if isinstance(value.ty, relax.TupleType) else [value.ty]
         inputs = [self.place(v) for v in given]
         outputs = [self.fresh(t) for t in results]
-        function = self.module[value.args[0]]
+        function = self.own[name] if name in self.own else self.module[value.args[0]]
         self.arguments[kernel] = tuple(
             Argument(tuple(int(d) for d in b.shape), str(b.dtype))
             for b in function.params)
         passed = [_argument(v.ty) for v in given] + [_argument(t) for t in results]
-        if list(self.arguments[kernel]) != passed:
+        if not all(_fits(a, p, name in self.own) for a, p in zip(self.arguments[kernel], passed, strict=True)):
             raise InternalError(f"kernel {kernel} takes other tensors than the network passes",
                                 "report this with the model")
         call = Call(kernel=kernel, places=(*inputs, *outputs), outputs=len(outputs), nodes=nodes)
         return call, outputs[0] if not isinstance(value.ty, relax.TupleType) else tuple(outputs)
 
 
-def read_plan(fused: FusedModule, batch: int, store: WeightStore, suffix: str = "") -> CallPlan:
-    """suffix: added to kernel names, to keep batch sizes apart.
+def read_plan(fused: FusedModule, batch: int, store: WeightStore, suffix: str = "",
+              own: dict[str, Any] | None = None) -> CallPlan:
+    """suffix: added to kernel names, to keep batch sizes apart. own: kernels that are not in the module.
 
     Raises UnsupportedError when an output is a constant, InternalError on a binding no kernel computes."""
     import_tvm()
     from tvm import relax
 
     main = fused.relax["main"]
-    reader = _Reader(fused.relax, store, suffix)
+    reader = _Reader(fused.relax, store, suffix, own or {})
     for parameter in main.params:
         reader.places[parameter] = reader.fresh(parameter.ty)
     inputs = tuple(reader.places[p].buffer for p in main.params)
@@ -156,7 +159,7 @@ def read_plan(fused: FusedModule, batch: int, store: WeightStore, suffix: str = 
         owners = next(nodes)
         if value.op.name == "relax.reshape":
             reader.places[variable] = reader.place(value.args[0])
-        elif value.op.name == "relax.call_tir":
+        elif value.op.name in ("relax.call_tir", "relax.call_dps_packed"):
             call, reader.places[variable] = reader.call(value, owners)
             calls.append(call)
         else:
@@ -173,3 +176,8 @@ def read_plan(fused: FusedModule, batch: int, store: WeightStore, suffix: str = 
 
 def _argument(tensor: Any) -> Argument:
     return Argument(tuple(int(d) for d in tensor.shape), str(tensor.dtype))
+
+
+def _fits(taken: Argument, passed: Argument, flat: bool) -> bool:
+    """flat: own kernels see every tensor as one row of numbers."""
+    return (taken.bytes, taken.dtype) == (passed.bytes, passed.dtype) if flat else taken == passed

@@ -17,13 +17,14 @@ import onnx
 from edgecls import __version__
 from edgecls.backends.tvm import fuse, golden
 from edgecls.backends.tvm.algorithm import choose_algorithms
+from edgecls.backends.tvm.blocked.rewrite import Rewritten, rewrite
 from edgecls.backends.tvm.call_plan import CallPlan, WeightStore, read_plan
 from edgecls.backends.tvm.environment import tvm_target, tvm_versions
 from edgecls.backends.tvm.glue import ModelParts
 from edgecls.backends.tvm.importer import import_onnx
 from edgecls.backends.tvm.kernels import build_kernels
 from edgecls.backends.tvm.layers import describe_layers
-from edgecls.backends.tvm.layout import set_layouts
+from edgecls.backends.tvm.layout import fold_constants, pack_weights
 from edgecls.backends.tvm.link import link_shared, link_static
 from edgecls.backends.tvm.memory_plan import MemoryPlan, plan_memory
 from edgecls.backends.tvm.options import CompileOptions
@@ -61,11 +62,12 @@ class _Lowered:
 def check_graph(graph: OptimizedGraph, target: Target) -> list[Unsupported]:
     """What stands in the way of compiling, without compiling: every step up to the plan, for the smallest batch."""
     batch = graph.batches[0]
-    legal = _legalize(graph.onnx[batch], tvm_target(target))
+    legal = _legalize(graph.onnx[batch], target, tvm_target(target))
     if legal.unsupported:
         return list(legal.unsupported)
     try:
-        read_plan(fuse.fuse(legal.module, legal.owner, tvm_target(target)), batch, WeightStore())
+        read_plan(fuse.fuse(legal.module, legal.blocked.owner, tvm_target(target)), batch, WeightStore(),
+                  own=legal.blocked.functions)
     except UnsupportedError as error:
         return [Unsupported(node="the network", op="graph", reason=error.message)]
     return []
@@ -139,30 +141,31 @@ class _Legal:
     """module: legalised IRModule; nothing of it may be used when there is something unsupported."""
 
     module: Any
-    owner: dict[str, str]
+    blocked: Rewritten
     unsupported: tuple[Unsupported, ...]
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
 
 
-def _legalize(model: bytes, llvm: Any) -> _Legal:
+def _legalize(model: bytes, target: Target, llvm: Any) -> _Legal:
     """Import, layout, algorithm, legalise; and everything that stands in the way."""
     proto = onnx.load_from_string(model)
     inputs, declared = _specs(proto)
     imported = import_onnx(proto)
     if imported.unsupported:
-        return _Legal(None, imported.owner, imported.unsupported, inputs, declared)
-    chosen = choose_algorithms(set_layouts(imported.relax))
-    unsafe = unsafe_indices(chosen, imported.owner)
+        return _Legal(None, Rewritten(None), imported.unsupported, inputs, declared)
+    blocked = rewrite(fold_constants(imported.relax), imported.owner, target)
+    chosen = choose_algorithms(pack_weights(blocked.module))
+    unsafe = unsafe_indices(chosen, blocked.owner)
     if unsafe:
-        return _Legal(None, imported.owner, tuple(unsafe), inputs, declared)
+        return _Legal(None, blocked, tuple(unsafe), inputs, declared)
     legal = fuse.legalize(chosen, llvm)
-    unsupported = tuple(cannot_be_carried(legal, imported.owner, declared))
+    unsupported = tuple(cannot_be_carried(legal, blocked.owner, declared))
     # ONNX's inference is sometimes wrong (pooling with ceil_mode): the shapes that are computed count
     outputs = declared if unsupported else tuple(
         msgspec.structs.replace(spec, shape=shape)
         for spec, shape in zip(declared, output_shapes(legal), strict=True))
-    return _Legal(legal, imported.owner, unsupported, inputs, outputs)
+    return _Legal(legal, blocked, unsupported, inputs, outputs)
 
 
 class _Steps:
@@ -177,14 +180,17 @@ class _Steps:
 def _lower(model: bytes, batch: int, target: Target, llvm: Any, store: WeightStore, provider: ScheduleProvider,
            steps: _Steps) -> _Lowered:
     steps.next(f"importing and fusing, batch {batch}")
-    legal = _legalize(model, llvm)
+    legal = _legalize(model, target, llvm)
     refuse(list(legal.unsupported))
-    fused = fuse.fuse(legal.module, legal.owner, llvm)
+    fused = fuse.fuse(legal.module, legal.blocked.owner, llvm)
     suffix = f"_b{batch}"
-    plan = read_plan(fused, batch, store, suffix)
+    plan = read_plan(fused, batch, store, suffix, legal.blocked.functions)
     steps.next(f"scheduling, batch {batch}")
     functions, workloads, decisions = {}, {}, {}
     used = {c.kernel for c in plan.calls}
+    for name, function in sorted(legal.blocked.functions.items()):
+        functions[name + suffix], workloads[name + suffix] = function, legal.blocked.workloads[name]
+        decisions[name + suffix] = legal.blocked.decisions[name]
     for variable, function in sorted(fused.relax.functions.items(), key=lambda i: i[0].name_hint):
         kernel = variable.name_hint + suffix
         if kernel not in used:

@@ -34,7 +34,7 @@ def legalize(module: Any, target: Any) -> Any:
         ])(module)
 
 
-def fuse(module: Any, owner: dict[str, str], target: Any) -> FusedModule:
+def fuse(module: Any, owner: dict[str, tuple[str, ...]], target: Any) -> FusedModule:
     """Group operators (FuseOps), make each group one kernel (FuseTIR)."""
     tvm = import_tvm()
     from tvm import relax
@@ -55,7 +55,13 @@ def bindings(module: Any) -> list[Any]:
     return [binding for block in module["main"].body.blocks for binding in block.bindings]
 
 
-def _nodes_of_groups(before: Any, after: Any, owner: dict[str, str]) -> tuple[tuple[str, ...], ...]:
+def callee_name(function: Any) -> str:
+    """Of a kernel that the module holds, or of one of edgecls's own."""
+    name: str = function.name_hint if hasattr(function, "name_hint") else function.global_symbol
+    return name
+
+
+def _nodes_of_groups(before: Any, after: Any, owner: dict[str, tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:
     """Which nodes each call of the grouped main computes.
 
     FuseOps renames variables and shares equal functions, so groups are found again by replaying them: a call inside
@@ -92,9 +98,10 @@ def _nodes_of_groups(before: Any, after: Any, owner: dict[str, str]) -> tuple[tu
     return tuple(result)
 
 
-def _spread(module: Any, owner: dict[str, str]) -> dict[str, str]:
+def _spread(module: Any, owner: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
     """Variables that a pass made belong to the node of the next one that has an owner, the last ones to the last."""
-    complete, waiting, last = dict(owner), [], ""
+    last: tuple[str, ...] = ()
+    complete, waiting = dict(owner), []
     for binding in bindings(module):
         name = binding.var.name
         if name not in owner:
@@ -106,7 +113,7 @@ def _spread(module: Any, owner: dict[str, str]) -> dict[str, str]:
     return complete | dict.fromkeys(waiting, last)
 
 
-def _claim(value: Any, scope: dict[Any, Any], unclaimed: dict[tuple[Any, ...], list[Any]], owner: dict[str, str],
+def _claim(value: Any, scope: dict[Any, Any], unclaimed: dict[tuple[Any, ...], list[Any]], owner: dict[str, tuple[str, ...]],
            names: list[str]) -> Any:
     from tvm import relax
 
@@ -116,7 +123,7 @@ def _claim(value: Any, scope: dict[Any, Any], unclaimed: dict[tuple[Any, ...], l
     if not waiting:
         raise InternalError("a fused group computes something that the network does not", "report this with the model")
     variable = waiting.pop(0)
-    names.append(owner[variable.name])
+    names.extend(owner[variable.name])
     return variable
 
 
@@ -133,8 +140,8 @@ def _signature(call: Any, scope: dict[Any, Any]) -> tuple[Any, ...]:
 
     args = list(call.args)
     kernel = call.op.name if hasattr(call.op, "name") else call.op.name_hint
-    if kernel == "relax.call_tir":
-        kernel, args = args[0].name_hint, list(args[1].fields) if isinstance(args[1], relax.Tuple) else [args[1]]
+    if kernel in ("relax.call_tir", "relax.call_dps_packed"):
+        kernel, args = callee_name(args[0]), list(args[1].fields) if isinstance(args[1], relax.Tuple) else [args[1]]
     return (kernel, *(_identity(_resolve(a, scope)) for a in args))
 
 

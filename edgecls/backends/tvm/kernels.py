@@ -33,18 +33,34 @@ def build_kernels(functions: dict[str, Any], target: Any, prefix: str, folder: P
     from tvm.tirx.build import codegen_build
 
     names = {kernel: f"{prefix}_{index}" for index, kernel in enumerate(functions)}
-    module = tvm.IRModule({tvm.ir.GlobalVar(names[k]): f.with_attr("global_symbol", names[k])
-                           for k, f in functions.items()})
+    named = {k: f.with_attr("global_symbol", names[k]) for k, f in functions.items()}
+    module = tvm.IRModule({})
     # shapes are fixed at compile time and the generated wrappers pass exactly these: checks would only cost
     with tvm.transform.PassContext(config={"tirx.disable_assert": True}):
-        module = tvm.tirx.transform.BindTarget(target.with_host(target))(module)
         pipeline, host_passes, _ = tvm.tirx.get_default_tir_pipeline(target)
-        module = host_passes()(pipeline(module))
+        for passes, own in ((tvm.transform.Sequential([pipeline, host_passes()]), False), (_straight_line(), True)):
+            part = tvm.IRModule({tvm.ir.GlobalVar(names[k]): f for k, f in named.items() if _is_own(f) == own})
+            module.update(passes(tvm.tirx.transform.BindTarget(target.with_host(target))(part)))
         asked = {g.name_hint: _workspace(f) for g, f in module.functions.items()}
         path = folder / "kernels.o"
         write_object(codegen_build(module, target), path)
     return KernelObject(path=path, symbols={k: f"__tvm_ffi_{n}" for k, n in names.items()},
                         workspaces={k: asked[n] for k, n in names.items()})
+
+
+def _is_own(function: Any) -> bool:
+    return function.attrs is not None and "edgecls.straight_line" in function.attrs
+
+
+def _straight_line() -> Any:
+    """What lowering is left for kernels that are written as instructions: TVM's default takes ten times as long, for
+    rewriting loops that these do not have."""
+    tvm = import_tvm()
+    passes = tvm.tirx.transform
+    return tvm.transform.Sequential([
+        passes.FlattenBuffer(), passes.NarrowDataType(32), passes.StmtSimplify(), passes.VerifyMemory(),
+        passes.AnnotateEntryFunc(), passes.SplitHostDevice(), passes.MakePackedAPI(), passes.LowerTVMBuiltin(),
+        passes.LowerIntrin()])
 
 
 def _workspace(function: Any) -> int:

@@ -1,4 +1,4 @@
-"""Step 2, layout: activations keep ONNX's NCHW; constants take the form in which kernels read them, now.
+"""Step 2, layout, for what the blocked families leave: NCHW activations, constants in the form that kernels read.
 
 Weights of convolutions become input channel, height, width, output channel (IHWO): a vector of output channels is then
 contiguous. Transposes and reshapes of other constants happen here in numpy: relax.transform.FoldConstant would compile
@@ -33,44 +33,60 @@ _FOLDS: dict[str, _Fold] = {
 }
 
 
-def set_layouts(module: Any) -> Any:
+def fold_constants(module: Any) -> Any:
     """IRModule -> IRModule with the known operators on constants replaced by their value."""
     from tvm import relax
 
+    def fold(mutator: Any, call: Any) -> Any:
+        known = _FOLDS.get(getattr(call.op, "name", ""))
+        if known is None:
+            return call
+        arrays = [_value(mutator, a) for a in call.args]
+        tensors = [a for a, given in zip(arrays, call.args, strict=True) if not isinstance(given, relax.ShapeExpr)]
+        if any(a is None for a in tensors):
+            return call
+        return relax.const(np.asarray(known(call, arrays), order="C"), str(call.ty.dtype))
+
+    return _visit_calls(module, fold)
+
+
+def pack_weights(module: Any) -> Any:
+    """IRModule -> IRModule whose convolutions read their weights as IHWO."""
+    from tvm import relax
+
+    def pack(mutator: Any, call: Any) -> Any:
+        if getattr(call.op, "name", "") != "relax.nn.conv2d":
+            return call
+        a, weight = call.attrs, _value(mutator, call.args[1])
+        if weight is None or int(a.groups) != 1 or a.kernel_layout != "OIHW":
+            return call
+        packed = relax.const(np.ascontiguousarray(weight.transpose(1, 2, 3, 0)))
+        return relax.op.nn.conv2d(call.args[0], packed, strides=list(a.strides), padding=list(a.padding),
+                                  dilation=list(a.dilation), groups=1, data_layout=a.data_layout,
+                                  kernel_layout="IHWO", out_layout=a.out_layout)
+
+    return _visit_calls(module, pack)
+
+
+def _visit_calls(module: Any, visit: Callable[[Any, Any], Any]) -> Any:
+    """Every call of main replaced by visit(mutator, call)."""
+    from tvm import relax
+
     @relax.expr_functor.mutator
-    class Folder(relax.PyExprMutator):  # type: ignore[misc, unused-ignore]
+    class Visitor(relax.PyExprMutator):  # type: ignore[misc, unused-ignore]
         def visit_call_(self, call: Any) -> Any:
-            call = self.visit_expr_post_order(call)
-            if getattr(call.op, "name", "") == "relax.nn.conv2d":
-                return self._pack(call)
-            fold = _FOLDS.get(getattr(call.op, "name", ""))
-            if fold is None:
-                return call
-            arrays = [self._value(a) for a in call.args]
-            tensors = [a for a, given in zip(arrays, call.args, strict=True) if not _is_shape(given)]
-            if any(a is None for a in tensors):
-                return call
-            return relax.const(np.asarray(fold(call, arrays), order="C"), str(call.ty.dtype))
+            return visit(self, self.visit_expr_post_order(call))
 
-        def _pack(self, call: Any) -> Any:
-            a, weight = call.attrs, self._value(call.args[1])
-            if weight is None or int(a.groups) != 1 or a.kernel_layout != "OIHW":
-                return call
-            packed = relax.const(np.ascontiguousarray(weight.transpose(1, 2, 3, 0)))
-            return relax.op.nn.conv2d(call.args[0], packed, strides=list(a.strides), padding=list(a.padding),
-                                      dilation=list(a.dilation), groups=1, data_layout=a.data_layout,
-                                      kernel_layout="IHWO", out_layout=a.out_layout)
-
-        def _value(self, argument: Any) -> Array | None:
-            bound = self.lookup_binding(argument) if isinstance(argument, relax.Var) else argument
-            data: Any = getattr(bound, "value", None)
-            array: Array | None = data.numpy() if hasattr(data, "numpy") else None
-            return array
-
-    def _is_shape(argument: Any) -> bool:
-        return isinstance(argument, relax.ShapeExpr)
-
-    folded = Folder(module).visit_expr(module["main"])
+    visited = Visitor(module).visit_expr(module["main"])
     module = type(module)(dict(module.functions.items()), attrs=module.attrs)
-    module["main"] = folded
+    module["main"] = visited
     return module
+
+
+def _value(mutator: Any, argument: Any) -> Array | None:
+    from tvm import relax
+
+    bound = mutator.lookup_binding(argument) if isinstance(argument, relax.Var) else argument
+    data: Any = getattr(bound, "value", None)
+    array: Array | None = data.numpy() if hasattr(data, "numpy") else None
+    return array

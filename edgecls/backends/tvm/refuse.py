@@ -13,7 +13,7 @@ _DTYPES = {"float32", "int8", "uint8", "int16", "int32", "int64", "bool"}
 _UNCHECKED_INDICES = {"relax.gather_elements", "relax.gather_nd", "relax.scatter_elements", "relax.scatter_nd"}
 
 
-def unsafe_indices(module: Any, owner: dict[str, str]) -> list[Unsupported]:
+def unsafe_indices(module: Any, owner: dict[str, tuple[str, ...]]) -> list[Unsupported]:
     """Operators whose indices come from the network's input: TVM's code would read or write wherever they point.
 
     module: Relax operators with constants folded. Indices that are constants were run by ONNX Runtime already.
@@ -26,7 +26,7 @@ def unsafe_indices(module: Any, owner: dict[str, str]) -> list[Unsupported]:
         value = binding.value
         if isinstance(value, relax.Call):
             if value.op.name in _UNCHECKED_INDICES and _reads(value.args[1], tainted):
-                found.append(Unsupported(node=owner.get(binding.var.name, "?"), op=value.op.name,
+                found.append(Unsupported(node=owner.get(binding.var.name, ("?",))[0], op=value.op.name,
                                          reason="its indices depend on data and would not be checked"))
             if any(_reads(a, tainted) for a in value.args):
                 tainted.add(binding.var)
@@ -35,7 +35,7 @@ def unsafe_indices(module: Any, owner: dict[str, str]) -> list[Unsupported]:
     return found
 
 
-def cannot_be_carried(module: Any, owner: dict[str, str], outputs: tuple[TensorSpec, ...]) -> list[Unsupported]:
+def cannot_be_carried(module: Any, owner: dict[str, tuple[str, ...]], outputs: tuple[TensorSpec, ...]) -> list[Unsupported]:
     """Operators without TIR, tensors of a type, size or rank the runtime has no place for, outputs of another type
     than the network declares. module: legalised."""
     from tvm import relax
@@ -43,9 +43,9 @@ def cannot_be_carried(module: Any, owner: dict[str, str], outputs: tuple[TensorS
 
     found = []
     for binding in bindings(module):
-        value, node = binding.value, owner.get(binding.var.name, "?")
+        value, node = binding.value, owner.get(binding.var.name, ("?",))[0]
         if isinstance(value, relax.Call) and isinstance(value.op, Op) and value.op.name not in (
-                "relax.call_tir", "relax.reshape"):
+                "relax.call_tir", "relax.call_dps_packed", "relax.reshape"):
             found.append(Unsupported(node=node, op=value.op.name, reason="TVM has no CPU code for it"))
             continue
         found += [Unsupported(node=node, op="?", reason=reason) for reason in map(_why_not, _tensors(binding.var.ty))

@@ -36,12 +36,14 @@ class Decision(Frozen):
     """How to schedule a workload: plain data, so it can be stored and replayed.
 
     tile: (rows, columns) of the register tile, taken from the workload's spatial loops of these names; columns are
-    the vector. reason: for `explain`.
+    the vector. strip: tiles of a Winograd convolution that one task takes. reason: for `explain`.
     """
 
-    algorithm: Literal["register-tile", "per-row", "default"]
+    algorithm: Literal["direct", "winograd-f2", "winograd-f4", "winograd-f6", "depthwise", "pooling", "mean", "elementwise", "channels", "convert",
+                       "register-tile", "per-row", "default"]
     layout: str = "NCHW"
     tile: tuple[int, int] = (1, 1)
+    strip: int = 0
     reason: str = ""
 
 

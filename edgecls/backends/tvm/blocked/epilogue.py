@@ -1,0 +1,63 @@
+"""What follows a kernel's own sums, with the tensors it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from edgecls.backends.tvm.blocked.expression import (
+    Apply,
+    Expression,
+    Operand,
+    Tile,
+    contains,
+    evaluate,
+    operands,
+    substitute,
+)
+from edgecls.backends.tvm.blocked.simd import Expr, Simd
+
+
+@dataclass(frozen=True)
+class Epilogue:
+    """bias: the operand that the sums start from. operands: every tensor, in the order of the kernel's parameters."""
+
+    expression: Expression = Tile()
+    bias: Operand | None = None
+    operands: tuple[Operand, ...] = ()
+    channel_blocks: int = 1
+
+    @staticmethod
+    def of(expression: Expression, channel_blocks: int) -> Epilogue:
+        """Sums that are always used plus one and the same vector per channel start from that vector."""
+        needed = tuple(operands(expression))
+        for operand in needed:
+            for sum_ in (Apply("add", (Tile(), operand)), Apply("add", (operand, Tile()))):
+                if operand.spread == "channel" and not contains(substitute(expression, sum_, operand), Tile()):
+                    return Epilogue(substitute(expression, sum_, Tile()), operand, needed, channel_blocks)
+        return Epilogue(expression, None, needed, channel_blocks)
+
+    def parameters(self, simd: Simd, channels: int, images: int, pixels: int) -> list[Any]:
+        """Buffers of the operands. channels: with the last block's padding."""
+        sizes = {"full": images * channels * pixels, "channel": channels, "image": images * channels, "scalar": 1}
+        return [simd.parameter(f"operand{o.number}", sizes[o.spread]) for o in self.operands]
+
+    def start(self, simd: Simd, buffers: Sequence[Any], vector: Expr) -> Expr:
+        """What the sums of one vector of channels begin with."""
+        if self.bias is None:
+            return simd.number(0.0)
+        return simd.bind(simd.load(buffers[self.operands.index(self.bias)], vector * simd.lanes), "bias")
+
+    def apply(self, simd: Simd, tile: Expr, buffers: Sequence[Any], vector: Expr, image: Expr, place: Expr) -> Expr:
+        """vector: number of the vector of channels. place: of the result, in floats."""
+
+        def load(operand: Operand) -> Expr:
+            buffer = buffers[self.operands.index(operand)]
+            if operand.spread == "scalar":
+                return simd.tir.Broadcast(buffer[simd.tir.IntImm("int32", 0)], simd.lanes)
+            at = {"full": place, "channel": vector * simd.lanes,
+                  "image": (image * self.channel_blocks + vector) * simd.lanes}[operand.spread]
+            return simd.load(buffer, at)
+
+        return evaluate(simd, self.expression, tile, load)

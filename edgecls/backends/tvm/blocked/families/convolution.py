@@ -1,0 +1,223 @@
+"""Direct convolution, pointwise and dense: a tile of outputs stays in registers over the whole reduction.
+
+A tile is `pixels` neighbours in a row times `vectors` vectors of output channels. For every input channel and tap,
+`vectors` vectors of weights are loaded once and multiplied by one element per pixel; the weights lie in exactly that order.
+Taps that fall outside the image are left out when compiling (columns) or by the loop's bounds (rows): nothing is padded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from edgecls.backends.tvm.blocked.epilogue import Epilogue
+from edgecls.backends.tvm.blocked.families.rows import rows_inside
+from edgecls.backends.tvm.blocked.simd import Expr, Simd
+from edgecls.backends.tvm.blocked.window import Run, Window, flattened, runs
+from edgecls.backends.tvm.schedule import Decision
+from edgecls.types import Array, Cpu
+
+
+@dataclass(frozen=True)
+class Part:
+    """`count` groups of `vectors` vectors of output channels, the first being vector number `first`."""
+
+    first: int
+    vectors: int
+    count: int
+
+
+def decide(window: Window, cpu: Cpu) -> Decision:
+    """Enough independent sums to hide the FMA's latency, few enough to leave registers for what they are made of."""
+    lanes = cpu.vector_bits // 32
+    channel_vectors = -(-window.co // lanes)
+    if cpu.arch == "x86_64":
+        # a multiplication by a broadcast from memory costs nothing extra, so one vector of weights serves many pixels
+        vectors = 1 if window.oh * window.ow > 1 else min(4, channel_vectors)
+        pixels = min(cpu.vector_registers - 4, 28) // vectors
+    else:
+        pixels, vectors = _by_element(window, channel_vectors, cpu.vector_registers)
+    flat = flattened(window, pixels)
+    pixels = max(r.size for r in runs(flat, pixels))
+    return Decision(algorithm="direct", layout=f"NCHW{lanes}c", tile=(pixels, vectors),
+                    reason=f"{pixels} pixels x {vectors * lanes} channels stay in registers over "
+                           f"{window.ci} x {window.kernel[0]} x {window.kernel[1]}")
+
+
+def _by_element(window: Window, channel_vectors: int, registers: int) -> tuple[int, int]:
+    """The tile with the fewest instructions per multiply-add: elements and weights are loaded in pairs."""
+    best, choice = float("inf"), (1, 1)
+    for vectors in range(1, min(5, channel_vectors) + 1):
+        for pixels in range(1, 13):
+            flat = flattened(window, pixels)
+            wide = max(r.size for r in runs(flat, pixels))
+            if wide != pixels or pixels * vectors + pixels + 2 > registers - 1:
+                continue
+            groups = -(-channel_vectors // vectors)
+            tiles = sum(r.count for r in runs(flat, pixels)) * flat.oh
+            cost = groups * tiles * (4 * pixels * vectors + (pixels + 1) // 2 + 4 * ((vectors + 1) // 2) + 3)
+            if cost < best:
+                best, choice = cost, (pixels, vectors)
+    return choice
+
+
+def parts(co: int, lanes: int, vectors: int) -> list[Part]:
+    total = -(-co // lanes)
+    whole, left = divmod(total, vectors)
+    found = [Part(0, vectors, whole)] if whole else []
+    return found + ([Part(whole * vectors, left, 1)] if left else [])
+
+
+def pack(weights: Array, decision: Decision, lanes: int, planar: bool) -> Array:
+    """OIHW -> for each group of output vectors: [block of input channels][row][column][channel][output], flat."""
+    inner = 1 if planar else lanes
+    co, ci, kh, kw = weights.shape
+    pieces = []
+    for part in parts(co, lanes, decision.tile[1]):
+        width = part.vectors * lanes
+        for group in range(part.count):
+            start = (part.first + group * part.vectors) * lanes
+            block = np.zeros((width, ci, kh, kw), np.float32)
+            block[: max(0, min(width, co - start))] = weights[start:start + width]
+            for channel in range(0, ci, inner):
+                pieces.append(block[:, channel:channel + inner].transpose(2, 3, 1, 0).reshape(-1))
+    return np.concatenate(pieces)
+
+
+def emit(simd: Simd, window: Window, decision: Decision, epilogue: Epilogue, planar: bool) -> Any:
+    """planar: the input is NCHW (few channels), not blocked. Parameters: input, weights, operands of the epilogue,
+    output."""
+    pixels, vectors = decision.tile
+    flat = flattened(window, pixels)
+    lanes = simd.lanes
+    blocks_in, blocks_out = -(-window.ci // lanes), -(-window.co // lanes)
+    size_in = window.n * (window.ci if planar else blocks_in * lanes) * window.h * window.w
+    taps = window.kernel[0] * window.kernel[1]
+    data = simd.parameter("data", size_in)
+    weights = simd.parameter("weights", blocks_out * lanes * window.ci * taps)
+    others = epilogue.parameters(simd, blocks_out * lanes, window.n, flat.oh * flat.ow)
+    out = simd.parameter("out", window.n * blocks_out * lanes * flat.oh * flat.ow)
+    offset = 0
+    for part in parts(window.co, lanes, vectors):
+        with simd.loop(window.n * part.count * flat.oh, parallel=True) as task:
+            image, group, row = simd.divide(task, (window.n, part.count, flat.oh))
+            kernel = _Kernel(simd, flat, planar, part, data, weights, epilogue, others, out,
+                             simd.bind(offset + group * (part.vectors * lanes * window.ci * taps)),
+                             image, group, row)
+            for run in runs(flat, pixels):
+                with simd.loop(run.count) as index:
+                    kernel.tile(run, simd.bind(run.start + index * run.size))
+        offset += part.count * part.vectors * lanes * window.ci * taps
+    return simd.function([data, weights, *others, out])
+
+
+@dataclass
+class _Kernel:
+    """One row of one image for one group of output vectors."""
+
+    simd: Simd
+    window: Window
+    planar: bool
+    part: Part
+    data: Any
+    weights: Any
+    epilogue: Epilogue
+    others: Sequence[Any]
+    out: Any
+    origin: Expr
+    image: Expr
+    group: Expr
+    row: Expr
+
+    def tile(self, run: Run, column: Expr) -> None:
+        simd, window, lanes = self.simd, self.window, self.simd.lanes
+        first = self.part.first + self.group * self.part.vectors
+        start = [self.epilogue.start(simd, self.others, first + v) for v in range(self.part.vectors)]
+        sums = [[simd.register(start[v]) for v in range(self.part.vectors)] for _ in range(run.size)]
+        for first_tap, count, pixels in _segments(run.taps):
+            self._reduce(column, sums, first_tap, count, pixels)
+        blocks_out = -(-window.co // lanes)
+        for v in range(self.part.vectors):
+            place = simd.bind((((self.image * blocks_out + first + v) * window.oh + self.row) * window.ow + column) * lanes)
+            for r in range(run.size):
+                value = self.epilogue.apply(simd, simd.value(sums[r][v]), self.others, first + v, self.image, place + r * lanes)
+                simd.store(self.out, place + r * lanes, value)
+
+    def _reduce(self, column: Expr, sums: list[list[Any]], tap: int, taps: int, pixels: tuple[int, ...]) -> None:
+        """Add what `taps` columns of the kernel from `tap` on contribute to `pixels` of the tile."""
+        simd, window, lanes = self.simd, self.window, self.simd.lanes
+        top = simd.bind(self.row * window.stride[0] - window.pad[0])
+        first, count = rows_inside(simd, window, top)
+        whole, rest = (window.ci, 0) if self.planar else divmod(window.ci, lanes)
+        for blocks, start, channels in ((whole, 0, 1 if self.planar else lanes), (1 if rest else 0, whole, rest)):
+            if not blocks:
+                continue
+            with simd.loop(blocks) as index, simd.loop(count, start=first) as i:
+                block = start + index
+                line = simd.bind(self._line(block, top + i * window.dilation[0])
+                                 + (column * window.stride[1] - window.pad[1]) * self._unit)
+                before = block if self.planar else block * lanes
+                weights = simd.bind(self.origin + before * (window.kernel[0] * window.kernel[1] * self._width)
+                                    + i * (window.kernel[1] * channels * self._width))
+                if self.planar and simd.by_element:  # one load serves several columns of the kernel
+                    self._products(sums, pixels, range(tap, tap + taps), line, weights, 1, channels)
+                    continue
+                with simd.loop(taps, start=tap) as t:
+                    step = _step(channels, len(pixels) * len(sums[0]))
+                    with simd.loop(channels // step) as chunk:
+                        base = simd.bind(line + t * (window.dilation[1] * self._unit) + chunk * step)
+                        self._products(sums, pixels, range(1), base,
+                                       simd.bind(weights + (t * channels + chunk * step) * self._width), step, channels)
+
+    @property
+    def _unit(self) -> int:
+        """Floats from one column of the input to the next."""
+        return 1 if self.planar else self.simd.lanes
+
+    @property
+    def _width(self) -> int:
+        """Floats of weights per element of the input."""
+        return self.part.vectors * self.simd.lanes
+
+    def _line(self, block: Expr, y: Expr) -> Expr:
+        """Where row y of one block of channels begins."""
+        planes = self.window.ci if self.planar else -(-self.window.ci // self.simd.lanes)
+        return ((self.image * planes + block) * self.window.h + y) * (self.window.w * self._unit)
+
+    def _products(self, sums: list[list[Any]], pixels: tuple[int, ...], taps: range, base: Expr, weights: Expr, step: int,
+                  channels: int) -> None:
+        """Straight-line code for `step` channels of these columns of the kernel."""
+        simd, window = self.simd, self.window
+        places = {(tap, r, k): (r * window.stride[1] + tap * window.dilation[1]) * self._unit + k
+                  for tap in taps for r in pixels for k in range(step)}
+        spread = dict(zip(places, simd.elements(self.data, base, list(places.values()), not self.planar), strict=True))
+        for tap in taps:
+            for k in range(step):
+                row = [simd.bind(simd.load(self.weights, weights + (tap * channels + k) * self._width + v * simd.lanes),
+                                 "w") for v in range(len(sums[0]))]
+                for r in pixels:
+                    for v, weight in enumerate(row):
+                        simd.assign(sums[r][v], simd.value(sums[r][v]) + spread[tap, r, k] * weight)
+
+
+def _segments(taps: Sequence[tuple[int, ...]]) -> list[tuple[int, int, tuple[int, ...]]]:
+    """(first column of the kernel, how many, outputs they reach): columns that reach the same outputs share a loop.
+    In straight-line code LLVM would keep what neighbouring columns have in common in registers it does not have."""
+    found: list[tuple[int, int, tuple[int, ...]]] = []
+    for tap, pixels in enumerate(taps):
+        if found and found[-1][2] == pixels:
+            found[-1] = (found[-1][0], found[-1][1] + 1, pixels)
+        elif pixels:
+            found.append((tap, 1, pixels))
+    return found
+
+
+def _step(channels: int, products: int) -> int:
+    """Channels to write out: all of a block, or a divisor of it when that would be very long code."""
+    step = channels
+    while step > 4 and step % 2 == 0 and step * products > 256:
+        step //= 2
+    return step

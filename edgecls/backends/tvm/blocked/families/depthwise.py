@@ -1,0 +1,74 @@
+"""Depthwise convolution: every channel has its own window, so a vector of channels is a vector of results.
+
+One row of outputs at a time, `pixels` of them in registers; an input vector that several outputs read is loaded once per
+row of the kernel. The arithmetic is one FMA per load, so what counts is how many loads the outputs share.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from edgecls.backends.tvm.blocked.epilogue import Epilogue
+from edgecls.backends.tvm.blocked.families.rows import rows_inside
+from edgecls.backends.tvm.blocked.simd import Simd
+from edgecls.backends.tvm.blocked.window import Window, runs
+from edgecls.backends.tvm.schedule import Decision
+from edgecls.types import Array, Cpu
+
+
+def decide(window: Window, cpu: Cpu) -> Decision:
+    """As many outputs as registers hold beside one row of weights and the inputs in flight."""
+    most = cpu.vector_registers - window.kernel[1] - max(4, window.kernel[1])
+    pixels = max(r.size for r in runs(window, max(1, min(most, 16))))
+    return Decision(algorithm="depthwise", layout=f"NCHW{cpu.vector_bits // 32}c", tile=(pixels, 1),
+                    reason=f"{pixels} pixels x {cpu.vector_bits // 32} channels stay in registers over "
+                           f"{window.kernel[0]} x {window.kernel[1]} taps")
+
+
+def pack(weights: Array, lanes: int) -> Array:
+    """(C, 1, kh, kw) -> [block of channels][row][column][channel], flat; zeros beyond C."""
+    c, _, kh, kw = weights.shape
+    blocks = -(-c // lanes)
+    padded = np.zeros((blocks * lanes, kh, kw), np.float32)
+    padded[:c] = weights[:, 0]
+    return np.ascontiguousarray(padded.reshape(blocks, lanes, kh, kw).transpose(0, 2, 3, 1)).reshape(-1)
+
+
+def emit(simd: Simd, window: Window, decision: Decision, epilogue: Epilogue) -> Any:
+    """Parameters: input, weights, operands of the epilogue, output."""
+    lanes, blocks = simd.lanes, -(-window.co // simd.lanes)
+    kh, kw = window.kernel
+    data = simd.parameter("data", window.n * blocks * lanes * window.h * window.w)
+    weights = simd.parameter("weights", blocks * lanes * kh * kw)
+    others = epilogue.parameters(simd, blocks * lanes, window.n, window.oh * window.ow)
+    out = simd.parameter("out", window.n * blocks * lanes * window.oh * window.ow)
+    with simd.loop(window.n * blocks * window.oh, parallel=True) as task:
+        image, block, row = simd.divide(task, (window.n, blocks, window.oh))
+        plane = simd.bind(image * blocks + block)
+        top = simd.bind(row * window.stride[0] - window.pad[0])
+        first, count = rows_inside(simd, window, top)
+        for run in runs(window, decision.tile[0]):
+            with simd.loop(run.count) as index:
+                column = simd.bind(run.start + index * run.size)
+                start = epilogue.start(simd, others, block)
+                sums = [simd.register(start) for _ in range(run.size)]
+                with simd.loop(count, start=first) as i:
+                    line = simd.bind(((plane * window.h + top + i * window.dilation[0]) * window.w
+                                      + column * window.stride[1] - window.pad[1]) * lanes)
+                    taps = simd.bind((block * kh + i) * (kw * lanes))
+                    kernel = [simd.bind(simd.load(weights, taps + t * lanes), "w") for t in range(kw)]
+                    inputs: dict[int, Any] = {}
+                    for r in range(run.size):
+                        for t in range(kw):
+                            if r in run.taps[t]:
+                                at = r * window.stride[1] + t * window.dilation[1]
+                                if at not in inputs:
+                                    inputs[at] = simd.bind(simd.load(data, line + at * lanes), "a")
+                                simd.assign(sums[r], simd.value(sums[r]) + inputs[at] * kernel[t])
+                place = simd.bind(((plane * window.oh + row) * window.ow + column) * lanes)
+                for r in range(run.size):
+                    value = epilogue.apply(simd, simd.value(sums[r]), others, block, image, place + r * lanes)
+                    simd.store(out, place + r * lanes, value)
+    return simd.function([data, weights, *others, out])

@@ -1,0 +1,33 @@
+"""What no other kernel could take as its epilogue: one pass over the tensor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edgecls.backends.tvm.blocked.epilogue import Epilogue
+from edgecls.backends.tvm.blocked.simd import Simd
+from edgecls.backends.tvm.blocked.window import balanced
+
+# vectors per step: enough to cover the latency of a polynomial's chain of FMAs
+_VECTORS = 4
+
+
+def emit(simd: Simd, images: int, channels: int, pixels: int, epilogue: Epilogue) -> Any:
+    """Parameters: input, other operands, output; all blocked."""
+    lanes, blocks = simd.lanes, -(-channels // simd.lanes)
+    data = simd.parameter("data", images * blocks * lanes * pixels)
+    others = epilogue.parameters(simd, blocks * lanes, images, pixels)
+    out = simd.parameter("out", images * blocks * lanes * pixels)
+    with simd.loop(images * blocks, parallel=True) as task:
+        image, block = simd.divide(task, (images, blocks))
+        sizes = balanced(pixels, _VECTORS)
+        start = 0
+        for size in sorted(set(sizes), reverse=True):
+            with simd.loop(sizes.count(size)) as step:
+                place = simd.bind((task * pixels + start + step * size) * lanes)
+                for i in range(size):
+                    value = simd.bind(simd.load(data, place + i * lanes))
+                    result = epilogue.apply(simd, value, others, block, image, place + i * lanes)
+                    simd.store(out, place + i * lanes, result)
+            start += size * sizes.count(size)
+    return simd.function([data, *others, out])

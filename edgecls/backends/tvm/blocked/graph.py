@@ -1,0 +1,272 @@
+"""Relax's main as plain nodes, with what the families need to know of each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from edgecls.backends.tvm.blocked.expression import Apply
+from edgecls.backends.tvm.blocked.window import Window
+from edgecls.types import Array
+
+Kind = Literal["convolution", "depthwise", "pool", "mean", "elementwise", "channels", "view", "other"]
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Node:
+    """One binding. inputs: variables or arrays, in the operator's order; value: the Relax expression.
+
+    window: of convolution, depthwise and pool. weights: OIHW. apply: name and bounds of an elementwise function.
+    sources: of channels: for each output channel (input number, channel).
+    """
+
+    variable: Any
+    value: Any
+    kind: Kind
+    inputs: tuple[Any, ...]
+    shape: Shape
+    window: Window | None = None
+    weights: Array | None = None
+    pooling: Literal["max", "average", "average-inside"] = "max"
+    apply: Apply | None = None
+    sources: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass
+class Graph:
+    """outputs: the expression that main returns. names of outputs count as uses."""
+
+    nodes: list[Node]
+    parameters: list[Any]
+    result: Any
+    shapes: dict[Any, Shape] = field(default_factory=dict)
+
+
+_ELEMENTWISE = {"relax.add": "add", "relax.subtract": "subtract", "relax.multiply": "multiply",
+                "relax.divide": "divide", "relax.maximum": "maximum", "relax.minimum": "minimum",
+                "relax.nn.relu": "relu", "relax.negative": "negative", "relax.sqrt": "sqrt",
+                "relax.sigmoid": "sigmoid", "relax.tanh": "tanh", "relax.exp": "exp", "relax.erf": "erf"}
+
+
+def read_graph(module: Any) -> Graph:
+    """module: Relax operators on NCHW tensors, static shapes, constants folded."""
+    from tvm import relax
+
+    main = module["main"]
+    reader = _Reader()
+    for parameter in main.params:
+        reader.shapes[parameter] = _shape(parameter)
+    for block in main.body.blocks:
+        for binding in block.bindings:
+            reader.read(binding.var, binding.value)
+    assert isinstance(main.body, relax.SeqExpr)
+    return Graph(reader.nodes, list(main.params), main.body.body, reader.shapes)
+
+
+class _Reader:
+    def __init__(self) -> None:
+        self.nodes: list[Node] = []
+        self.shapes: dict[Any, Shape] = {}
+        self.constants: dict[Any, Array] = {}
+        self.tuples: dict[Any, Node] = {}
+
+    def read(self, variable: Any, value: Any) -> None:
+        from tvm import relax
+
+        array = _constant(value)
+        if array is not None:
+            self.constants[variable] = array
+        node = None
+        if isinstance(value, relax.Call) and getattr(value.op, "name", "") in _READERS:
+            node = _READERS[value.op.name](self, variable, value)
+        elif isinstance(value, relax.TupleGetItem):
+            node = self._part(variable, value)
+        if not isinstance(variable.ty, relax.TensorType) or str(variable.ty.dtype) != "float32":
+            node = None
+        shape = _shape(variable) if isinstance(variable.ty, relax.TensorType) else ()
+        node = node or Node(variable, value, "other", tuple(_variables(value)), shape)
+        if isinstance(variable.ty, relax.TensorType):
+            self.shapes[variable] = shape
+        self.nodes.append(node)
+
+    def given(self, argument: Any) -> Any:
+        """The array behind a constant, else the variable."""
+        array = _constant(argument)
+        return array if array is not None else self.constants.get(argument, argument)
+
+    def _part(self, variable: Any, value: Any) -> Node | None:
+        """One result of a split along the channels."""
+        split = next((n for n in self.nodes if n.variable is value.tuple_value or n.variable == value.tuple_value), None)
+        name = getattr(getattr(split.value, "op", None), "name", "") if split else ""
+        if split is None or name != "relax.split" or len(split.inputs) != 1:
+            return None
+        source, axis = split.inputs[0], int(split.value.attrs.axis)
+        shape = _shape(variable)
+        if len(shape) != 4 or axis not in (1, -3):
+            return None
+        fields = split.variable.ty.fields
+        start = sum(int(f.shape[1]) for f in list(fields)[: int(value.index)])
+        return Node(variable, value, "channels", (source,), shape,
+                    sources=tuple((0, start + i) for i in range(shape[1])))
+
+
+def _conv2d(reader: _Reader, variable: Any, call: Any) -> Node | None:
+    a, shape = call.attrs, _shape(variable)
+    data, weights = reader.given(call.args[0]), reader.given(call.args[1])
+    if isinstance(data, np.ndarray) or not isinstance(weights, np.ndarray):
+        return None
+    if a.data_layout != "NCHW" or a.kernel_layout != "OIHW" or weights.dtype != np.float32:
+        return None
+    n, ci, h, w = _shape(data)
+    window = Window(n=n, ci=ci, co=shape[1], h=h, w=w, kernel=(weights.shape[2], weights.shape[3]),
+                    stride=_pair(a.strides), pad=_four(a.padding), dilation=_pair(a.dilation), groups=int(a.groups))
+    if (window.oh, window.ow) != shape[2:] or _reads_nothing(window):
+        return None
+    if window.groups == 1:
+        return Node(variable, call, "convolution", (data,), shape, window=window, weights=weights)
+    if window.groups == ci == window.co:
+        return Node(variable, call, "depthwise", (data,), shape, window=window, weights=weights)
+    return None
+
+
+def _reads_nothing(window: Window) -> bool:
+    """Padding so wide that some outputs see no pixel at all."""
+    reach = [d * (k - 1) for d, k in zip(window.dilation, window.kernel, strict=True)]
+    return any(p > r for p, r in zip(window.pad, (*reach, *reach), strict=True))
+
+
+def _pool(reader: _Reader, variable: Any, call: Any) -> Node | None:
+    a, shape = call.attrs, _shape(variable)
+    data = reader.given(call.args[0])
+    if isinstance(data, np.ndarray) or a.layout != "NCHW" or len(shape) != 4:
+        return None
+    n, c, h, w = _shape(data)
+    kernel = _pair(a.pool_size)
+    if kernel == (1, 1) and _shape(data) == shape:
+        return Node(variable, call, "view", (data,), shape)
+    window = Window(n=n, ci=c, co=c, h=h, w=w, kernel=kernel, stride=_pair(a.strides), pad=_four(a.padding),
+                    dilation=_pair(a.dilation), groups=c)
+    if (window.oh, window.ow) != shape[2:] or _reads_nothing(window):
+        return None
+    average: Literal["average", "average-inside"] = "average" if bool(a.count_include_pad) else "average-inside"
+    return Node(variable, call, "pool", (data,), shape, window=window,
+                pooling="max" if call.op.name == "relax.nn.max_pool2d" else average)
+
+
+def _mean(reader: _Reader, variable: Any, call: Any) -> Node | None:
+    data = reader.given(call.args[0])
+    if isinstance(data, np.ndarray) or len(_shape(data)) != 4:
+        return None
+    axes = sorted(int(x) % 4 for x in call.attrs.axis) if call.attrs.axis is not None else []
+    return Node(variable, call, "mean", (data,), _shape(variable)) if axes == [2, 3] else None
+
+
+def _elementwise(reader: _Reader, variable: Any, call: Any) -> Node | None:
+    inputs = tuple(reader.given(a) for a in call.args)
+    if call.op.name == "relax.clip":
+        low, high = (float(_number(a)) for a in call.args[1:])
+        return Node(variable, call, "elementwise", inputs[:1], _shape(variable), apply=Apply("clip", (), (low, high)))
+    return Node(variable, call, "elementwise", inputs, _shape(variable), apply=Apply(_ELEMENTWISE[call.op.name], ()))
+
+
+def _matmul(reader: _Reader, variable: Any, call: Any) -> Node | None:
+    """(N, K) x constant (K, M): a convolution whose window is the whole image."""
+    data, weights = reader.given(call.args[0]), reader.given(call.args[1])
+    if isinstance(data, np.ndarray) or not isinstance(weights, np.ndarray) or weights.ndim != 2:
+        return None
+    if len(_shape(data)) != 2 or weights.dtype != np.float32:
+        return None
+    n, k = _shape(data)
+    window = Window(n=n, ci=k, co=weights.shape[1], h=1, w=1, kernel=(1, 1))
+    return Node(variable, call, "convolution", (data,), _shape(variable), window=window,
+                weights=np.ascontiguousarray(weights.T)[:, :, None, None])
+
+
+def _reshape(reader: _Reader, variable: Any, call: Any) -> Node | None:
+    """(N, C, 1, 1) -> (N, C) and back; flattening an image; a shuffle's three steps are read at its last."""
+    data, shape = reader.given(call.args[0]), _shape(variable)
+    if isinstance(data, np.ndarray):
+        return None
+    before = _shape(data)
+    if len(before) in (2, 4) and len(shape) in (2, 4) and before[0] == shape[0]:
+        if before[1] == shape[1] and math.prod(before) == before[0] * before[1]:
+            return Node(variable, call, "view", (data,), shape)
+        if len(before) == 4 and len(shape) == 2 and shape[1] == math.prod(before[1:]):
+            return Node(variable, call, "view", (data,), shape)
+    return _shuffled(reader, variable, data, shape)
+
+
+def _shuffled(reader: _Reader, variable: Any, data: Any, shape: Shape) -> Node | None:
+    """reshape (N, g, C/g, H, W) > permute (0, 2, 1, 3, 4) > reshape: channels in another order."""
+    by_variable = {n.variable: n for n in reader.nodes}
+    permute = by_variable.get(data)
+    if permute is None or getattr(getattr(permute.value, "op", None), "name", "") != "relax.permute_dims":
+        return None
+    axes = [int(i) for i in permute.value.attrs.axes or ()]
+    first = by_variable.get(permute.value.args[0])
+    if axes != [0, 2, 1, 3, 4] or first is None or getattr(first.value.op, "name", "") != "relax.reshape":
+        return None
+    source = first.value.args[0]
+    inner, outer = _shape(first.variable), reader.shapes.get(source, ())
+    if len(outer) != 4 or outer != shape or inner != (outer[0], inner[1], outer[1] // inner[1], *outer[2:]):
+        return None
+    order = np.arange(outer[1]).reshape(inner[1], inner[2]).T.reshape(-1)
+    return Node(variable, by_variable[data].value, "channels", (source,), shape, sources=tuple((0, int(c)) for c in order))
+
+
+def _concat(reader: _Reader, variable: Any, call: Any) -> Node | None:
+    parts, shape = [reader.given(f) for f in call.args[0].fields], _shape(variable)
+    if any(isinstance(p, np.ndarray) for p in parts) or len(shape) != 4 or int(call.attrs.axis) not in (1, -3):
+        return None
+    return Node(variable, call, "channels", tuple(parts), shape,
+                sources=tuple((i, c) for i, p in enumerate(parts) for c in range(_shape(p)[1])))
+
+
+_READERS: dict[str, Callable[[_Reader, Any, Any], Node | None]] = {
+    "relax.nn.conv2d": _conv2d, "relax.nn.max_pool2d": _pool, "relax.nn.avg_pool2d": _pool, "relax.mean": _mean,
+    "relax.matmul": _matmul, "relax.reshape": _reshape, "relax.concat": _concat, "relax.clip": _elementwise,
+    **dict.fromkeys(_ELEMENTWISE, _elementwise)}
+
+
+def _shape(value: Any) -> Shape:
+    return tuple(int(d) for d in value.ty.shape)
+
+
+def _pair(values: Any) -> tuple[int, int]:
+    a, b = (int(v) for v in values)
+    return a, b
+
+
+def _four(values: Any) -> tuple[int, int, int, int]:
+    a, b, c, d = (int(v) for v in values)
+    return a, b, c, d
+
+
+def _constant(value: Any) -> Array | None:
+    data: Any = getattr(value, "value", None)
+    array: Array | None = data.numpy() if hasattr(data, "numpy") else None
+    return array
+
+
+def _number(value: Any) -> float:
+    """A PrimValue's or a constant's."""
+    array = _constant(value)
+    inner = getattr(value, "value", value)
+    return float(array) if array is not None else float(getattr(inner, "value", inner))
+
+
+def _variables(value: Any) -> list[Any]:
+    from tvm import relax
+
+    if isinstance(value, relax.Var):
+        return [value]
+    if isinstance(value, relax.Call):
+        return [v for a in value.args for v in _variables(a)]
+    if isinstance(value, relax.Tuple):
+        return [v for f in value.fields for v in _variables(f)]
+    return _variables(value.tuple_value) if isinstance(value, relax.TupleGetItem) else []

@@ -1,0 +1,179 @@
+"""Which nodes run in one kernel: a family's own work and the elementwise functions after it, as its epilogue."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from edgecls.backends.tvm.blocked.expression import Apply, Expression, Number, Operand, Spread, Tile
+from edgecls.backends.tvm.blocked.graph import Graph, Node, Shape
+
+
+@dataclass
+class Group:
+    """anchor: what the kernel computes itself. members: the anchor and what its epilogue took, in order. others: the
+    epilogue's tensors by operand number: variables, or arrays of one value per channel."""
+
+    anchor: Node
+    members: list[Node]
+    expression: Expression = Tile()
+    others: list[tuple[Any, Spread]] = field(default_factory=list)
+
+    @property
+    def result(self) -> Any:
+        return self.members[-1].variable
+
+    @property
+    def shape(self) -> Shape:
+        return self.members[-1].shape
+
+
+def live(graph: Graph) -> list[Node]:
+    """The nodes that the result depends on."""
+    needed = set(_uses_of(graph.result))
+    kept = []
+    for node in reversed(graph.nodes):
+        if node.variable in needed:
+            kept.append(node)
+            needed.update(_reads(node))
+    return list(reversed(kept))
+
+
+def group(graph: Graph) -> list[Group]:
+    """Every live node in exactly one group, in an order in which each group's inputs come before it."""
+    nodes = live(graph)
+    users: dict[Any, set[Any]] = {}
+    for node in nodes:
+        for variable in _reads(node):
+            users.setdefault(variable, set()).add(node.variable)
+    for variable in _uses_of(graph.result):
+        users.setdefault(variable, set()).add(None)
+    place = {node.variable: i for i, node in enumerate(nodes)}
+    blocked: set[Any] = set()
+    flattened: set[Any] = set()
+    taken: set[Any] = set()
+    groups = []
+    for node in nodes:
+        if node.variable in taken:
+            continue
+        found = _start(node, graph, blocked, flattened)
+        if found.anchor.kind not in ("other", "view", "channels"):
+            _grow(found, nodes[place[node.variable] + 1:], users, graph, taken)
+        taken.update(m.variable for m in found.members)
+        if found.anchor.kind == "view" and len(node.shape) == 2 and math.prod(graph.shapes[node.inputs[0]][2:]) > 1:
+            flattened.add(node.variable)
+        elif found.anchor.kind != "other":
+            blocked.update(m.variable for m in found.members)
+        groups.append(found)
+    return sorted(groups, key=lambda g: place[g.result])
+
+
+def _start(node: Node, graph: Graph, blocked: set[Any], flattened: set[Any]) -> Group:
+    """A convolution is always worth a blocked input; everything else is taken where its input is blocked already."""
+    other = Group(Node(node.variable, node.value, "other", tuple(_reads(node)), node.shape), [node])
+    if node.kind == "convolution":
+        taken = len(graph.shapes[node.inputs[0]]) == 4 or node.inputs[0] in blocked | flattened
+        return Group(node, [node]) if taken else other
+    if node.kind == "depthwise":
+        return Group(node, [node])
+    if node.kind in ("pool", "mean", "view", "channels"):
+        return Group(node, [node]) if all(i in blocked for i in node.inputs) else other
+    if node.kind == "elementwise":
+        main = next((i for i in node.inputs if not isinstance(i, np.ndarray) and i in blocked
+                     and graph.shapes[i] == node.shape), None)
+        started = Group(node, [node])
+        expression = _applied(node, {main: Tile()}, node.shape, graph, started) if main is not None else None
+        if expression is None:
+            return other
+        started.expression = expression
+        started.anchor = Node(node.variable, node.value, "elementwise", (main,), node.shape)
+        return started
+    return other
+
+
+def _grow(found: Group, later: list[Node], users: dict[Any, set[Any]], graph: Graph, taken: set[Any]) -> None:
+    """Add elementwise functions that read the group, as far as one tensor alone is used outside of it."""
+    values: dict[Any, Expression] = {found.anchor.variable: found.expression}
+    members, best = list(found.members), 0
+    trial = Group(found.anchor, members, found.expression, list(found.others))
+    states: list[tuple[int, Expression, int]] = [(1, found.expression, len(trial.others))]
+    waiting = {u for u in users.get(found.anchor.variable, ()) if u is not None}
+    for node in later:
+        if not waiting:
+            break
+        if node.variable not in waiting:
+            continue
+        waiting.discard(node.variable)
+        if node.kind != "elementwise" or node.shape != found.anchor.shape or node.variable in taken:
+            continue
+        expression = _applied(node, values, node.shape, graph, trial)
+        if expression is None:
+            continue
+        values[node.variable] = expression
+        members.append(node)
+        waiting.update(u for u in users.get(node.variable, ()) if u is not None)
+        states.append((len(members), expression, len(trial.others)))
+    for index, (count, _, _) in enumerate(states):
+        inside = {m.variable for m in members[:count]}
+        if all(users.get(m.variable, set()) <= inside for m in members[: count - 1]):
+            best = index
+    count, found.expression, others = states[best]
+    found.members = members[:count]
+    found.others = trial.others[:others]
+
+
+def _applied(node: Node, values: dict[Any, Expression], shape: Shape, graph: Graph, found: Group) -> Expression | None:
+    """The node as an expression over the group; None when an argument has a shape that epilogues do not take."""
+    assert node.apply is not None
+    arguments: list[Expression] = []
+    for given in node.inputs:
+        argument = (values[given] if not isinstance(given, np.ndarray) and given in values
+                    else _argument(given, shape, graph, found))
+        if argument is None:
+            return None
+        arguments.append(argument)
+    return Apply(node.apply.function, tuple(arguments), node.apply.bounds)
+
+
+def _argument(given: Any, shape: Shape, graph: Graph, found: Group) -> Expression | None:
+    own = given.shape if isinstance(given, np.ndarray) else graph.shapes.get(given)
+    if own is None:
+        return None
+    spread: Spread
+    if isinstance(given, np.ndarray):
+        if given.dtype != np.float32:
+            return None
+        if given.size == 1:
+            return Number(float(given.reshape(-1)[0]))
+        aligned = (1,) * (len(shape) - given.ndim) + given.shape
+        if len(aligned) != len(shape) or aligned[1] != shape[1] or given.size != shape[1]:
+            return None
+        spread = "channel"
+    elif own == shape:
+        spread = "full"
+    elif len(shape) == 4 and own == (*shape[:2], 1, 1):
+        spread = "image"
+    else:
+        return None
+    for number, (known, _) in enumerate(found.others):
+        if known is given:
+            return Operand(number, spread)
+    found.others.append((given, spread))
+    return Operand(len(found.others) - 1, spread)
+
+
+def _reads(node: Node) -> list[Any]:
+    if node.kind == "other":
+        return list(node.inputs)
+    return [i for i in node.inputs if not isinstance(i, np.ndarray)]
+
+
+def _uses_of(value: Any) -> list[Any]:
+    from tvm import relax
+
+    if isinstance(value, relax.Tuple):
+        return [v for f in value.fields for v in _uses_of(f)]
+    return [value] if isinstance(value, relax.Var) else []

@@ -1,0 +1,249 @@
+"""Groups -> a Relax module whose convolutional part calls own kernels on flat blocked tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from edgecls.backends.tvm.blocked.epilogue import Epilogue
+from edgecls.backends.tvm.blocked.expression import describe
+from edgecls.backends.tvm.blocked.families import channels, convert, convolution, depthwise, elementwise, pooling
+from edgecls.backends.tvm.blocked.graph import Graph, Shape, read_graph
+from edgecls.backends.tvm.blocked.groups import Group, group
+from edgecls.backends.tvm.blocked.simd import Simd
+from edgecls.backends.tvm.schedule import Decision, Workload
+from edgecls.types import Array, Target
+
+# an input of so few channels would be mostly padding: the first convolution reads it as it is
+_PLANAR_CHANNELS = 4
+
+
+@dataclass
+class Rewritten:
+    """module: Relax; own kernels are calls of external functions. owner: variable -> ONNX nodes. functions, workloads,
+    decisions: of own kernels, by name."""
+
+    module: Any
+    functions: dict[str, Any] = field(default_factory=dict)
+    owner: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    workloads: dict[str, Workload] = field(default_factory=dict)
+    decisions: dict[str, Decision] = field(default_factory=dict)
+
+
+def rewrite(module: Any, owner: dict[str, str], target: Target) -> Rewritten:
+    """module: Relax operators on NCHW tensors with constants folded. Without convolutions it is returned as it is."""
+    graph = read_graph(module)
+    groups = group(graph)
+    if not any(g.anchor.kind in ("convolution", "depthwise") for g in groups):
+        return Rewritten(module, owner={k: (v,) for k, v in owner.items()})
+    return _Rewriter(graph, owner, target).run(groups)
+
+
+class _Rewriter:
+    def __init__(self, graph: Graph, owner: dict[str, str], target: Target) -> None:
+        from tvm import relax
+
+        self.graph, self.names, self.target = graph, owner, target
+        self.lanes = target.cpu.vector_bits // 32
+        self.builder = relax.BlockBuilder()
+        self.plain: dict[Any, Any] = {}
+        self.blocked: dict[Any, Any] = {}
+        self.done = Rewritten(None)
+        self.kernels: dict[Any, str] = {}
+        self.images: dict[Any, tuple[int, int, int, int]] = {}
+
+    def run(self, groups: list[Group]) -> Rewritten:
+        from tvm import relax
+
+        parameters = [relax.Var(p.name, p.ty) for p in self.graph.parameters]
+        self.plain.update(zip(self.graph.parameters, parameters, strict=True))
+        with self.builder.function("main", parameters):
+            with self.builder.dataflow():
+                for found in groups:
+                    if found.anchor.kind == "other":
+                        self._copy(found)
+                    else:
+                        getattr(self, f"_{found.anchor.kind}")(found)
+                output = self.builder.emit_output(self._replaced(self.graph.result))
+            self.builder.emit_func_output(output)
+        self.done.module = self.builder.finalize()
+        return self.done
+
+    # ---- families
+
+    def _convolution(self, found: Group) -> None:
+        node, cpu, lanes = found.anchor, self.target.cpu, self.lanes
+        window, weights = node.window, node.weights
+        assert window is not None and weights is not None
+        data = node.inputs[0]
+        if len(self.graph.shapes[data]) == 2:
+            window, weights = self._unflattened(data, window, weights)
+        planar = window.ci <= _PLANAR_CHANNELS and data not in self.blocked
+        decision = convolution.decide(window, cpu)
+        self._call(found, f"conv{window.kernel[0]}x{window.kernel[1]}", decision, window.multiply_adds,
+                   [self._plain(data) if planar else self._block(data),
+                    convolution.pack(weights, decision, lanes, planar)],
+                   lambda simd, epilogue: convolution.emit(simd, window, decision, epilogue, planar),
+                   (window, planar, decision))
+
+    def _unflattened(self, data: Any, window: Any, weights: Array) -> tuple[Any, Array]:
+        """A dense layer after flattening: a convolution whose window is the image."""
+        import msgspec
+
+        n, c, h, w = self._image(data)
+        shaped = weights.reshape(weights.shape[0], c, h, w)
+        return msgspec.structs.replace(window, n=n, ci=c, h=h, w=w, kernel=(h, w)), shaped
+
+    def _depthwise(self, found: Group) -> None:
+        node = found.anchor
+        window, weights = node.window, node.weights
+        assert window is not None and weights is not None
+        decision = depthwise.decide(window, self.target.cpu)
+        self._call(found, f"depthwise{window.kernel[0]}x{window.kernel[1]}", decision, window.multiply_adds,
+                   [self._block(node.inputs[0]), depthwise.pack(weights, self.lanes)],
+                   lambda simd, epilogue: depthwise.emit(simd, window, decision, epilogue), (window, decision))
+
+    def _pool(self, found: Group) -> None:
+        node = found.anchor
+        window, kind = node.window, node.pooling
+        assert window is not None
+        decision = pooling.decide(window, self.target.cpu)
+        self._call(found, f"{kind.split('-')[0]}_pool", decision, 0, [self._block(node.inputs[0])],
+                   lambda simd, epilogue: pooling.emit(simd, window, decision, epilogue, kind), (window, kind))
+
+    def _mean(self, found: Group) -> None:
+        data = found.anchor.inputs[0]
+        n, c, h, w = self._image(data)
+        decision = Decision(algorithm="mean", layout=f"NCHW{self.lanes}c", reason=f"{h * w} pixels per channel")
+        self._call(found, "mean", decision, 0, [self._block(data)],
+                   lambda simd, epilogue: pooling.emit_mean(simd, n, c, h * w, epilogue), (n, c, h * w))
+
+    def _elementwise(self, found: Group) -> None:
+        data = found.anchor.inputs[0]
+        n, c, h, w = self._image(data)
+        decision = Decision(algorithm="elementwise", layout=f"NCHW{self.lanes}c", reason=describe(found.expression)[:200])
+        self._call(found, "elementwise", decision, 0, [self._block(data)],
+                   lambda simd, epilogue: elementwise.emit(simd, n, c, h * w, epilogue), (n, c, h * w))
+
+    def _channels(self, found: Group) -> None:
+        node = found.anchor
+        shapes = [self._image(i) for i in node.inputs]
+        n, _, h, w = shapes[0]
+        decision = Decision(algorithm="channels", layout=f"NCHW{self.lanes}c", reason="lanes move, pixels stay")
+        self._call(found, "channels", decision, 0, [self._block(i) for i in node.inputs],
+                   lambda simd, _: channels.emit(simd, n, h * w, [s[1] for s in shapes], node.sources),
+                   (n, h * w, tuple(s[1] for s in shapes), node.sources))
+
+    def _view(self, found: Group) -> None:
+        node = found.anchor
+        self.blocked[node.variable] = self.blocked[node.inputs[0]]
+        self.images[node.variable] = self._image(node.inputs[0])
+
+    # ---- calls
+
+    def _call(self, found: Group, stem: str, decision: Decision, multiply_adds: int, data: list[Any],
+              emit: Callable[[Simd, Epilogue], Any], key: tuple[Any, ...]) -> None:
+        """Emit one call; groups that need the same code share a kernel."""
+        n, c, h, w = _image_of(found.shape)
+        epilogue = Epilogue.of(found.expression, self._blocks(c))
+        operands = [self._channel(array) if isinstance(array, np.ndarray) else self._block(array)
+                    for array, _ in found.others]
+        name = self._kernel(stem, emit, epilogue, key, Workload(
+            kernel="", family="contraction" if multiply_adds else "elementwise", shapes=(found.shape,), spatial=(c, h, w),
+            reduction=(), columns=None, rows=None, flops=2 * multiply_adds), decision)
+        variable = self._emit_call(name, [*data, *operands], (n * self._blocks(c) * self.lanes * h * w,), [m.variable for m in found.members])
+        self.blocked[found.result] = variable
+        self.images[found.result] = (n, c, h, w)
+
+    def _kernel(self, stem: str, emit: Callable[[Simd, Epilogue], Any], epilogue: Epilogue, key: tuple[Any, ...],
+                workload: Workload, decision: Decision) -> str:
+        import msgspec
+
+        whole = (stem, key, epilogue)
+        if whole not in self.kernels:
+            simd = Simd(self.lanes, by_element=self.target.cpu.arch != "x86_64")
+            name = f"{stem}_{len(self.kernels)}"
+            self.done.functions[name] = emit(simd, epilogue)
+            self.kernels[whole] = name
+            self.done.workloads[name] = msgspec.structs.replace(workload, kernel=name)
+            self.done.decisions[name] = decision
+        return self.kernels[whole]
+
+    def _emit_call(self, kernel: str, arguments: list[Any], shape: Shape, members: list[Any]) -> Any:
+        from tvm import relax
+
+        given = [relax.const(a) if isinstance(a, np.ndarray) else a for a in arguments]
+        call = relax.call_dps_packed(kernel, given, out_ty=relax.TensorType(shape, "float32"))
+        variable = self.builder.emit(call, name_hint="blocked")
+        nodes = [self.names[m.name] for m in members if m.name in self.names]
+        self.done.owner[variable.name] = tuple(dict.fromkeys(nodes))
+        return variable
+
+    # ---- tensors
+
+    def _block(self, variable: Any) -> Any:
+        """The blocked form of a tensor, converted where it is not there yet."""
+        if variable not in self.blocked:
+            n, c, h, w = self._image(variable)
+            self.blocked[variable] = self._convert("block", variable, self._plain(variable),
+                                                   (n * self._blocks(c) * self.lanes * h * w,))
+        return self.blocked[variable]
+
+    def _plain(self, variable: Any) -> Any:
+        """The tensor as the network has it."""
+        if variable not in self.plain:
+            self.plain[variable] = self._convert("unblock", variable, self.blocked[variable],
+                                                 self.graph.shapes[variable])
+        return self.plain[variable]
+
+    def _convert(self, direction: str, variable: Any, tensor: Any, shape: Shape) -> Any:
+        n, c, h, w = self._image(variable)
+        emit = convert.emit_block if direction == "block" else convert.emit_unblock
+        name = self._kernel(direction, lambda simd, _: emit(simd, n, c, h * w), Epilogue(), (n, c, h * w), Workload(
+            kernel="", family="elementwise", shapes=((n, c, h, w),), spatial=(c, h, w), reduction=(), columns=None,
+            rows=None, flops=0), Decision(algorithm="convert", layout=f"NCHW{self.lanes}c",
+                                          reason="NCHW to blocked" if direction == "block" else "blocked to NCHW"))
+        return self._emit_call(name, [tensor], shape, [variable])
+
+    def _channel(self, array: Array) -> Array:
+        """One value per channel, padded to whole blocks."""
+        values = array.reshape(-1)
+        padded = np.zeros(self._blocks(values.size) * self.lanes, np.float32)
+        padded[: values.size] = values
+        return padded
+
+    def _image(self, variable: Any) -> tuple[int, int, int, int]:
+        return self.images.get(variable) or _image_of(self.graph.shapes[variable])
+
+    def _blocks(self, channels: int) -> int:
+        return -(-channels // self.lanes)
+
+    # ---- everything else
+
+    def _copy(self, found: Group) -> None:
+        """A binding that stays as it is, on NCHW tensors."""
+        variable = self.builder.emit(self._replaced(found.anchor.value), name_hint="node")
+        self.plain[found.result] = variable
+        if found.result.name in self.names:
+            self.done.owner[variable.name] = (self.names[found.result.name],)
+
+    def _replaced(self, value: Any) -> Any:
+        from tvm import relax
+
+        if isinstance(value, relax.Var):
+            return self._plain(value)
+        if isinstance(value, relax.Tuple):
+            return relax.Tuple([self._replaced(f) for f in value.fields])
+        if isinstance(value, relax.TupleGetItem):
+            return relax.TupleGetItem(self._replaced(value.tuple_value), value.index)
+        if isinstance(value, relax.Call):
+            return relax.Call(value.op, [self._replaced(a) for a in value.args], value.attrs, value.ty_args)
+        return value
+
+
+def _image_of(shape: Shape) -> tuple[int, int, int, int]:
+    n, c, h, w = (*shape, 1, 1)[:4]
+    return n, c, h, w

@@ -1,0 +1,188 @@
+"""Straight-line vector code in TIR: registers, loads, stores and loops, put together by Python.
+
+A kernel is written as the instructions it should become. What is known when compiling (tile sizes, taps at a border,
+leftover channels) is decided in Python and leaves no branch behind.
+
+Registers are small stack buffers that are only ever read and written whole, at constant places: LLVM turns each into
+one register. They must stay under 1024 bytes and in scope "global": TVM asks the runtime for memory otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from edgecls.backends.tvm.environment import import_tvm
+
+Expr = Any
+
+
+class Simd:
+    """Writes one kernel for vectors of `lanes` float32. Statements go where the innermost open loop is."""
+
+    def __init__(self, lanes: int, by_element: bool = False) -> None:
+        """by_element: multiply by one lane of a vector (NEON) instead of a broadcast from memory (AVX)."""
+        import_tvm()
+        from tvm import tirx
+
+        self.tir, self.lanes, self.by_element = tirx, lanes, by_element
+        self.vector = f"float32x{lanes}"
+        self._body: list[Any] = []
+        self._count = 0
+
+    # ---- numbers
+
+    def number(self, value: float) -> Expr:
+        """A vector of equal floats."""
+        return self.tir.Broadcast(self.tir.FloatImm("float32", float(value)), self.lanes)
+
+    def name(self, stem: str) -> str:
+        self._count += 1
+        return f"{stem}{self._count}"
+
+    def bind(self, value: Expr, stem: str = "v") -> Expr:
+        """Give a value a name, so that it is computed once."""
+        if isinstance(value, int):
+            return value
+        variable = self.tir.Var(self.name(stem), value.ty)
+        self._body.append(self.tir.Bind(variable, value))
+        return variable
+
+    # ---- memory
+
+    def parameter(self, name: str, size: int, dtype: str = "float32") -> Any:
+        return self.tir.decl_buffer((size,), dtype, name)
+
+    def scratch(self, name: str, size: int) -> Any:
+        """Memory of this thread, float32, valid until the enclosing loop's end."""
+        buffer = self.tir.decl_buffer((size,), "float32", self.name(name))
+        self._body.append(self.tir.AllocBuffer(buffer))
+        return buffer
+
+    def load(self, buffer: Any, index: Expr, lanes: int | None = None) -> Expr:
+        lanes = lanes or self.lanes
+        return buffer.vload([_index(index)], f"float32x{lanes}") if lanes > 1 else buffer[_index(index)]
+
+    def store(self, buffer: Any, index: Expr, value: Expr, lanes: int | None = None) -> None:
+        lanes = lanes or self.lanes
+        index = _index(index)
+        place = self.tir.Ramp(index, self.tir.IntImm("int32", 1), lanes) if lanes > 1 else index
+        self._body.append(self.tir.BufferStore(buffer, value, [place]))
+
+    def store_first(self, buffer: Any, index: Expr, value: Expr, count: int) -> None:
+        """The first `count` lanes, as the largest powers of two that fit."""
+        start = 0
+        while start < count:
+            width = 1 << ((count - start).bit_length() - 1)
+            part = value if width == self.lanes else self.lanes_of(value, start, width)
+            self.store(buffer, index + start, part, width)
+            start += width
+
+    def lanes_of(self, value: Expr, start: int, count: int) -> Expr:
+        return self.tir.Shuffle([value], [self.tir.IntImm("int32", start + i) for i in range(count)])
+
+    def shuffle(self, values: Sequence[Expr], picks: Sequence[int]) -> Expr:
+        """One vector out of the lanes of `values`, counted through all of them."""
+        return self.tir.Shuffle(list(values), [self.tir.IntImm("int32", p) for p in picks])
+
+    # ---- registers
+
+    def register(self, value: Expr, stem: str = "acc") -> Any:
+        """A vector that changes."""
+        buffer = self.tir.decl_buffer((self.lanes,), "float32", self.name(stem))
+        self._body.append(self.tir.AllocBuffer(buffer))
+        self.store(buffer, 0, value)
+        return buffer
+
+    def value(self, register: Any) -> Expr:
+        return self.load(register, 0)
+
+    def assign(self, register: Any, value: Expr) -> None:
+        self.store(register, 0, value)
+
+    def elements(self, buffer: Any, base: Expr, offsets: Sequence[int], blocked: bool) -> list[Expr]:
+        """The floats at base + offset, each spread over a vector.
+
+        With `by_element` neighbouring floats share the load of one vector, which reads no further than the offsets
+        reach; of a blocked tensor whole blocks may be read.
+        """
+        low, high = min(offsets), max(offsets)
+        if not self.by_element or (not blocked and high - low + 1 < self.lanes):
+            return [self.tir.Broadcast(buffer[_index(base + o)], self.lanes) for o in offsets]
+        loaded: dict[int, Expr] = {}
+        result = []
+        for offset in offsets:
+            start = (offset // self.lanes * self.lanes if blocked else
+                     min(low + (offset - low) // self.lanes * self.lanes, high + 1 - self.lanes))
+            if start not in loaded:
+                loaded[start] = self.bind(self.load(buffer, base + start), "a")
+            lane = self.tir.Shuffle([loaded[start]], [self._int(offset - start)])
+            result.append(self.tir.Broadcast(lane, self.lanes))
+        return result
+
+    # ---- control
+
+    @contextmanager
+    def loop(self, extent: Expr, parallel: bool = False, start: Expr = 0, stem: str = "i") -> Iterator[Expr]:
+        """A loop over range(start, start + extent). One that runs once leaves no loop behind."""
+        if isinstance(extent, int) and extent == 1 and not parallel:
+            yield start
+            return
+        outer, self._body = self._body, []
+        variable = self.tir.Var(self.name(stem), "int32")
+        yield variable
+        if isinstance(extent, int) and extent == 0:
+            self._body = outer
+            return
+        kind = self.tir.stmt.ForKind.PARALLEL if parallel else self.tir.stmt.ForKind.SERIAL
+        loop = self.tir.For(variable, _index(start), _index(extent), kind, self._sequence())
+        self._body = outer
+        self._body.append(loop)
+
+    @contextmanager
+    def when(self, condition: Expr) -> Iterator[None]:
+        outer, self._body = self._body, []
+        yield
+        branch = self.tir.IfThenElse(condition, self._sequence(), None)
+        self._body = outer
+        self._body.append(branch)
+
+    def divide(self, index: Expr, extents: Sequence[int]) -> list[Expr]:
+        """One index over a box -> an index per dimension, outermost first."""
+        result: list[Expr] = []
+        for position, extent in enumerate(reversed(extents)):
+            last = position == len(extents) - 1
+            if extent == 1:
+                result.append(0)
+                continue
+            result.append(index if last else self.bind(self.tir.floormod(index, self._int(extent)), "i"))
+            if not last:
+                index = self.bind(self.tir.floordiv(index, self._int(extent)), "i")
+        return list(reversed(result))
+
+    def at_most(self, a: Expr, b: Expr) -> Expr:
+        return self.tir.Min(_index(a), _index(b))
+
+    def at_least(self, a: Expr, b: Expr) -> Expr:
+        return self.tir.Max(_index(a), _index(b))
+
+    def all(self, *conditions: Expr) -> Expr:
+        return self.tir.all(*conditions)
+
+    def function(self, parameters: Sequence[Any]) -> Any:
+        """The kernel. Its parameters never overlap."""
+        function = self.tir.PrimFunc(list(parameters), self._sequence())
+        return function.with_attr("tirx.noalias", True).with_attr("edgecls.straight_line", True)
+
+    def _sequence(self) -> Any:
+        return self._body[0] if len(self._body) == 1 else self.tir.SeqStmt(self._body)
+
+    def _int(self, value: int) -> Expr:
+        return self.tir.IntImm("int32", value)
+
+
+def _index(value: Expr) -> Expr:
+    from tvm import tirx
+
+    return tirx.IntImm("int32", value) if isinstance(value, int) else value

@@ -1,0 +1,93 @@
+"""A window that slides over an image: the geometry of convolution and pooling, and how its rows are cut into tiles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgecls.frozen import Frozen
+
+
+class Window(Frozen):
+    """n images of ci channels, h x w; co channels out. kernel, stride, dilation: (height, width); pad: top, left, bottom,
+    right."""
+
+    n: int
+    ci: int
+    co: int
+    h: int
+    w: int
+    kernel: tuple[int, int]
+    stride: tuple[int, int] = (1, 1)
+    pad: tuple[int, int, int, int] = (0, 0, 0, 0)
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+
+    @property
+    def oh(self) -> int:
+        return (self.h + self.pad[0] + self.pad[2] - self.dilation[0] * (self.kernel[0] - 1) - 1) // self.stride[0] + 1
+
+    @property
+    def ow(self) -> int:
+        return (self.w + self.pad[1] + self.pad[3] - self.dilation[1] * (self.kernel[1] - 1) - 1) // self.stride[1] + 1
+
+    @property
+    def pointwise(self) -> bool:
+        return self.kernel == (1, 1) and self.stride == (1, 1) and not any(self.pad)
+
+    @property
+    def multiply_adds(self) -> int:
+        return self.n * self.co * self.oh * self.ow * self.kernel[0] * self.kernel[1] * self.ci // self.groups
+
+    def columns(self, start: int, size: int, tap: int) -> tuple[int, ...]:
+        """Which of the `size` outputs from column `start` on read inside the image through column `tap` of the kernel."""
+        first = start * self.stride[1] - self.pad[1] + tap * self.dilation[1]
+        return tuple(r for r in range(size) if 0 <= first + r * self.stride[1] < self.w)
+
+
+@dataclass(frozen=True)
+class Run:
+    """`count` neighbouring tiles of `size` outputs from column `start` on, which read through the same taps: for each
+    column of the kernel the outputs that it reaches inside the image."""
+
+    start: int
+    size: int
+    count: int
+    taps: tuple[tuple[int, ...], ...]
+
+
+def balanced(extent: int, most: int) -> list[int]:
+    """Sizes of the fewest pieces of at most `most`, as equal as they can be, larger ones first."""
+    count = -(-extent // most)
+    small, larger = divmod(extent, count)
+    return [small + 1] * larger + [small] * (count - larger)
+
+
+def runs(window: Window, most: int) -> list[Run]:
+    """One output row as tiles of at most `most` columns."""
+    found: list[Run] = []
+    start = 0
+    for size in balanced(window.ow, most):
+        taps = tuple(window.columns(start, size, tap) for tap in range(window.kernel[1]))
+        last = found[-1] if found else None
+        if last and last.size == size and last.taps == taps:
+            found[-1] = Run(last.start, size, last.count + 1, taps)
+        else:
+            found.append(Run(start, size, 1, taps))
+        start += size
+    return found
+
+
+def flattened(window: Window, most: int) -> Window:
+    """A pointwise convolution reads no neighbours, so its image may be cut into rows anywhere: rows that whole tiles of
+    nearly `most` columns fill."""
+    if not window.pointwise:
+        return window
+    pixels = window.h * window.w
+    width = max(d for d in range(1, most + 1) if pixels % d == 0)
+    if width * 2 <= most or width < window.w <= most:
+        return window
+    return _reshaped(window, pixels // width, width)
+
+
+def _reshaped(window: Window, h: int, w: int) -> Window:
+    return Window(n=window.n, ci=window.ci, co=window.co, h=h, w=w, kernel=window.kernel)

@@ -6,7 +6,9 @@ import contextlib
 import os
 import secrets
 import stat
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from edgecls.errors import OutputError
@@ -38,6 +40,18 @@ def write_beside(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
         if created:
             with contextlib.suppress(OSError):
                 temporary.unlink()
+
+
+@contextmanager
+def work_folder() -> Iterator[Path]:
+    """A fresh folder for intermediate files, removed at the end. Raises OutputError when none can be made."""
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="edgecls-")
+    except OSError as error:
+        raise OutputError(f"no temporary folder can be made: {error.strerror or error}",
+                          "set TMPDIR to a writable folder with room") from None
+    with folder as name:
+        yield Path(name)
 
 
 def check_writable(path: Path) -> None:

@@ -223,6 +223,14 @@ def test_a_full_disk(road, tmp_path, monkeypatch, backend, target, limit, said):
     assert list(outputs.iterdir()) == [] == list(scratch.iterdir())
 
 
+def test_no_folder_for_temporary_files(refused, road, bundle, monkeypatch):
+    import tempfile
+
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/dev/null"])
+    refused("validate", bundle, "--data", road.data, "--reference", road.model, said="temporary")
+
+
 # ---------------------------------------------------------------- bundles
 
 

@@ -146,7 +146,7 @@ def _bind_input(value: onnx.ValueInfoProto, origin: str, input_size: tuple[int, 
     for axis, dim in enumerate(dims(value)):
         if isinstance(dim, int) or (axis == 0 and dim == BATCH):
             continue
-        hint = "fix it with --input-size N or --input-size HxW" if axis in spatial else _SHAPE_HINT
+        hint = "fix it with: edgecls export ... --input-size N (or HxW)" if axis in spatial else _SHAPE_HINT
         raise ModelError(f"{origin}: input {value.name!r}: dimension {axis} ({dim or '?'}) is dynamic", hint)
 
 

@@ -46,7 +46,7 @@ def test_dynamic_height_and_width_are_refused_with_the_option_that_fixes_them(tm
     path = save(classifier(("N", 3, "H", "W")), tmp_path)
     with pytest.raises(ModelError, match=r"'image'.*dynamic") as caught:
         load_onnx(path)
-    assert "--input-size" in caught.value.hint
+    assert "edgecls export ... --input-size N" in caught.value.hint  # check and compile have no such option
     assert shape_of(load_onnx(path, ExportOptions(input_size=(16, 24)))) == ["batch", 3, 16, 24]
     nhwc = save(classifier(("N", "H", "W", 3)), tmp_path)
     assert shape_of(load_onnx(nhwc, ExportOptions(input_size=(16, 24)))) == ["batch", 16, 24, 3]
@@ -241,3 +241,8 @@ def test_sizes(text: str, size: tuple[int, int]) -> None:
 def test_what_is_no_size(text: str) -> None:
     with pytest.raises(ModelError, match="input size"):
         parse_size(text)
+
+
+def test_a_network_without_preprocessing_names_the_command_that_adds_it(tmp_path: Path) -> None:
+    graph = load_onnx(save(classifier((1, 3, 8, 8)), tmp_path))
+    assert any("edgecls export ... --preprocess NAME|FILE" in note for note in graph.notes)

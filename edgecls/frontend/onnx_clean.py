@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import onnx
 import onnx.checker
+import onnx.helper
 import onnx.shape_inference
 import onnx.version_converter
 
@@ -117,8 +118,9 @@ def _bind_inputs(model: onnx.ModelProto, origin: str, input_size: tuple[int, int
     if not inputs or not model.graph.output:
         raise ModelError(f"{origin}: has no {'output' if inputs else 'input'}",
                          "give a network that takes an image or a tensor and answers with one")
-    del model.graph.input[:]  # before ONNX 1.4 weights were listed as inputs, too
+    del model.graph.input[:]  # before IR version 4 weights were listed as inputs, too, and had to be
     model.graph.input.extend(inputs)
+    model.ir_version = max(model.ir_version, onnx.helper.find_min_ir_version_for(model.opset_import, True))
     for value in model.graph.input:
         _bind_input(value, origin, input_size)
     if input_size and not any(image_layout(v) for v in model.graph.input):

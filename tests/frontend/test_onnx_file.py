@@ -114,6 +114,17 @@ def test_weights_listed_as_inputs_are_not_inputs(tmp_path: Path) -> None:
     assert [i.name for i in load_onnx(save(model, tmp_path)).contract.inputs] == ["image"]
 
 
+def test_a_file_of_the_first_ir_versions_becomes_one_that_runs(tmp_path: Path) -> None:
+    model = classifier(opset=7)
+    model.ir_version = 3
+    model.graph.input.extend(helper.make_tensor_value_info(t.name, t.data_type, t.dims) for t in
+                             model.graph.initializer)
+    graph = load_onnx(save(model, tmp_path))
+    onnx.checker.check_model(onnx.load_from_string(graph.onnx))
+    np.testing.assert_allclose(run(graph.onnx, IMAGE[:1])[0],
+                               run(classifier().SerializeToString(), IMAGE[:1])[0], rtol=1e-5)
+
+
 def test_operators_of_other_domains_pass_and_unknown_standard_ones_do_not(tmp_path: Path) -> None:
     model = classifier()
     model.graph.node[1].domain = "com.example"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import onnx
 import onnx.checker
 import onnx.helper
@@ -26,6 +28,7 @@ def clean(model: onnx.ModelProto, origin: str, input_size: tuple[int, int] | Non
     """
     _refuse_float64(model, origin)
     _refuse_unknown_operators(model, origin)
+    _complete_outputs(model)
     strip(model)
     notes = [*_convert_opset(model, origin), *_bind_inputs(model, origin, input_size)]
     _infer_outputs(model, origin)
@@ -102,6 +105,16 @@ def _convert_opset(model: onnx.ModelProto, origin: str) -> list[str]:
                          f"export the network again with opset {OPSET}") from None
     _check(model, origin)
     return [f"converted from ONNX opset {opset} to {OPSET}"]
+
+
+def _complete_outputs(model: onnx.ModelProto) -> None:
+    """Exporters of scikit-learn and others leave out shapes that the checker insists on and inference knows."""
+    if all(value.type.tensor_type.HasField("shape") for value in model.graph.output):
+        return
+    with contextlib.suppress(Exception):  # the checker words what is wrong
+        inferred = onnx.shape_inference.infer_shapes(model).graph.output
+        for value, found in zip(model.graph.output, inferred, strict=True):
+            value.CopyFrom(found)
 
 
 def _check(model: onnx.ModelProto, origin: str) -> None:

@@ -125,6 +125,19 @@ def test_a_file_of_the_first_ir_versions_becomes_one_that_runs(tmp_path: Path) -
                                run(classifier().SerializeToString(), IMAGE[:1])[0], rtol=1e-5)
 
 
+@pytest.mark.parametrize("field", ["shape", "type"])
+def test_outputs_without_a_shape_or_type_get_one(tmp_path: Path, field: str) -> None:
+    model = classifier()
+    output = model.graph.output[0]
+    if field == "type":
+        output.ClearField("type")
+    else:
+        output.type.tensor_type.ClearField("shape")
+    made = onnx.load_from_string(load_onnx(save(model, tmp_path)).onnx).graph.output[0].type.tensor_type
+    assert made.elem_type == TensorProto.FLOAT
+    assert [d.dim_value for d in made.shape.dim] == [1, 5]
+
+
 def test_operators_of_other_domains_pass_and_unknown_standard_ones_do_not(tmp_path: Path) -> None:
     model = classifier()
     model.graph.node[1].domain = "com.example"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,7 +26,17 @@ class Batches(click.ParamType[tuple[int, ...]]):
         return tuple(sorted({int(p) for p in parts}))
 
 
-class Fraction(click.FloatRange):
+class Finite(click.FloatRange):
+    """No comparison with NaN ever fails, nor one with infinity: a limit must be a number."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is no finite number", param, ctx)
+        return number
+
+
+class Fraction(Finite):
     """0.95 or 95%."""
 
     name = "FRACTION"

@@ -21,7 +21,7 @@ from edgecls.types import Gate
 @options.limit_option
 @click.option("--min-top1", type=options.Fraction(), help="Fail (exit code 2) under this accuracy.")
 @click.option("--min-agreement", type=options.Fraction(), help="Fail under this agreement with the reference.")
-@click.option("--max-logit-difference", type=click.FloatRange(0), metavar="RATIO",
+@click.option("--max-logit-difference", type=options.Finite(0), metavar="RATIO",
               help="Fail over this difference to the reference, relative to its logit range.")
 @options.json_option
 @options.quiet_option

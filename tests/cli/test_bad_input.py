@@ -279,6 +279,12 @@ def test_data_sets(refused, bundle, tmp_path):
         refused("validate", bundle, "--data", tmp_path / data, said=data)
 
 
+@pytest.mark.parametrize("option", ["--min-top1", "--min-agreement", "--max-logit-difference"])
+@pytest.mark.parametrize("limit", ["nan", "inf"])
+def test_limits_that_nothing_could_break(refused, road, bundle, option, limit):
+    refused("validate", bundle, "--data", road.data, "--reference", road.model, option, limit, said=option)
+
+
 # ---------------------------------------------------------------- devices and tools
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,7 +22,7 @@ class Batches(click.ParamType[tuple[int, ...]]):
         if isinstance(value, tuple):
             return value
         parts = str(value).split(",")
-        if not all(p.strip().isdecimal() and 1 <= int(p) <= 4096 for p in parts):
+        if not all(re.fullmatch(r"\s*0*[0-9]{1,4}\s*", p) and 1 <= int(p) <= 4096 for p in parts):
             self.fail(f"{value!r}: give batch sizes from 1 to 4096, separated by commas, such as 1,8", param, ctx)
         return tuple(sorted({int(p) for p in parts}))
 

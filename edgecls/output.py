@@ -54,9 +54,16 @@ def work_folder() -> Iterator[Path]:
         yield Path(name)
 
 
-def check_writable(path: Path) -> None:
-    """Refuse early, before long work, what write_beside would refuse. Raises OutputError."""
+def check_writable(path: Path, inputs: Iterable[Path | None] = ()) -> None:
+    """Refuse early, before long work, what write_beside would refuse, and what would replace an input.
+
+    Raises OutputError.
+    """
     _refuse_special(path)
+    for given in inputs:
+        with contextlib.suppress(OSError, ValueError):  # one of them does not exist
+            if given is not None and path.samefile(given):
+                raise OutputError(f"{path}: is the input {given}, which would be lost", "choose another name")
     try:
         exists = path.parent.is_dir()
     except OSError as error:

@@ -63,7 +63,7 @@ def compile_model(model: Path, target: Target, output: Path, *, backend: str | N
 
     options: the backend's own CompileOptions (its `options_type`), None for the defaults.
     """
-    check_writable(output)
+    check_writable(output, [model])
     chosen = choose_backend(target, backend)
     if target.gpu is not None:
         note(f"compiled for the CPU of {target.name} ({target.cpu.name}): this version does not build for its GPU")
@@ -172,7 +172,7 @@ def report(results: Sequence[Path], output: Path) -> None:
     """Put result files together at `output`; its suffix (.md, .html, .csv, .json) decides the form."""
     from edgecls.report import build_report, load_results, render
 
-    check_writable(output)
+    check_writable(output, results)
     write_beside(output, [render(build_report(load_results(results)), output.suffix)])
 
 

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import struct
-import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,12 +29,11 @@ from edgecls.backends.tvm.providers import SimpleProvider
 from edgecls.backends.tvm.refuse import cannot_be_carried, output_shapes, refuse, unsafe_indices
 from edgecls.backends.tvm.schedule import Decision, ScheduleProvider, Workload
 from edgecls.backends.tvm.schedules import apply_decision, describe_workload
-from edgecls.backends.tvm.scratch import scratch_errors
 from edgecls.bundle import BUNDLE_FORMAT, write_bundle
 from edgecls.errors import UnsupportedError
 from edgecls.frozen import content_hash
 from edgecls.interfaces import Progress, silent
-from edgecls.output import check_writable
+from edgecls.output import check_writable, work_folder
 from edgecls.targets import feature_mask
 from edgecls.toolchain import Toolchain, find_toolchain
 from edgecls.types import Arch, Artifact, Manifest, OptimizedGraph, PlanFacts, Target, TensorSpec, Unsupported
@@ -62,7 +58,7 @@ class _Lowered:
 def check_graph(graph: OptimizedGraph, target: Target) -> list[Unsupported]:
     """What stands in the way of compiling, without compiling: every step up to the plan, for the smallest batch."""
     batch = graph.batches[0]
-    legal = _legalize(graph.onnx[batch], target, tvm_target(target))
+    legal = _legalize(graph.onnx[batch], target, tvm_target(target), CompileOptions(winograd="off"))
     if legal.unsupported:
         return list(legal.unsupported)
     try:
@@ -81,7 +77,8 @@ def compile_bundle(graph: OptimizedGraph, target: Target, options: CompileOption
     llvm = tvm_target(target)
     store = WeightStore()
     steps = _Steps(progress, total=2 * len(graph.batches) + 3)
-    lowered = [_lower(graph.onnx[batch], batch, target, llvm, store, provider or SimpleProvider(), steps)
+    lowered = [_lower(graph.onnx[batch], batch, target, llvm, store, provider or SimpleProvider(),
+                      options, steps)
                for batch in graph.batches]
     specs = {low.plan.batch: (low.inputs, low.outputs) for low in lowered}
     steps.next("computing the self-test")
@@ -98,7 +95,7 @@ def compile_bundle(graph: OptimizedGraph, target: Target, options: CompileOption
     weights = store.to_bytes()
     build_id = content_hash([graph.hash, target, options, _versions(toolchain), hashlib.sha256(weights).hexdigest(),
                              [d for low in lowered for d in low.decisions.values()]])[:32]
-    with _work_folder() as folder:
+    with work_folder() as folder:
         steps.next("generating code")
         functions = {k: f for low in lowered for k, f in low.functions.items()}
         kernels = build_kernels(functions, llvm, f"ec_{build_id[:16]}", folder)
@@ -128,14 +125,6 @@ def compile_bundle(graph: OptimizedGraph, target: Target, options: CompileOption
     return write_bundle(output, manifest, members)
 
 
-@contextmanager
-def _work_folder() -> Iterator[Path]:
-    with ExitStack() as stack:
-        with scratch_errors(Path(tempfile.gettempdir()) / "edgecls"):
-            name = stack.enter_context(tempfile.TemporaryDirectory(prefix="edgecls-"))
-        yield Path(name)
-
-
 @dataclass(frozen=True)
 class _Legal:
     """module: legalised IRModule; nothing of it may be used when there is something unsupported."""
@@ -147,14 +136,14 @@ class _Legal:
     outputs: tuple[TensorSpec, ...]
 
 
-def _legalize(model: bytes, target: Target, llvm: Any) -> _Legal:
+def _legalize(model: bytes, target: Target, llvm: Any, options: CompileOptions) -> _Legal:
     """Import, layout, algorithm, legalise; and everything that stands in the way."""
     proto = onnx.load_from_string(model)
     inputs, declared = _specs(proto)
     imported = import_onnx(proto)
     if imported.unsupported:
         return _Legal(None, Rewritten(None), imported.unsupported, inputs, declared)
-    blocked = rewrite(fold_constants(imported.relax), imported.owner, target)
+    blocked = rewrite(fold_constants(imported.relax), imported.owner, target, options.winograd)
     chosen = choose_algorithms(pack_weights(blocked.module))
     unsafe = unsafe_indices(chosen, blocked.owner)
     if unsafe:
@@ -178,9 +167,9 @@ class _Steps:
 
 
 def _lower(model: bytes, batch: int, target: Target, llvm: Any, store: WeightStore, provider: ScheduleProvider,
-           steps: _Steps) -> _Lowered:
+           options: CompileOptions, steps: _Steps) -> _Lowered:
     steps.next(f"importing and fusing, batch {batch}")
-    legal = _legalize(model, target, llvm)
+    legal = _legalize(model, target, llvm, options)
     refuse(list(legal.unsupported))
     fused = fuse.fuse(legal.module, legal.blocked.owner, llvm)
     suffix = f"_b{batch}"

@@ -113,8 +113,8 @@ def _spread(module: Any, owner: dict[str, tuple[str, ...]]) -> dict[str, tuple[s
     return complete | dict.fromkeys(waiting, last)
 
 
-def _claim(value: Any, scope: dict[Any, Any], unclaimed: dict[tuple[Any, ...], list[Any]], owner: dict[str, tuple[str, ...]],
-           names: list[str]) -> Any:
+def _claim(value: Any, scope: dict[Any, Any], unclaimed: dict[tuple[Any, ...], list[Any]],
+           owner: dict[str, tuple[str, ...]], names: list[str]) -> Any:
     from tvm import relax
 
     if not isinstance(value, relax.Call):

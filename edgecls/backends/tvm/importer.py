@@ -144,8 +144,8 @@ def _clip(inputs: Any, attrs: Any) -> Any:
     bounds = []
     for number, name, default in ((1, "min", -math.inf), (2, "max", math.inf)):
         given = inputs[number] if number < len(inputs) else None
-        data = getattr(given, "value", None)
-        if given is not None and (data is None or not hasattr(data, "numpy")):
+        data: Any = getattr(given, "value", None)
+        if given is not None and not hasattr(data, "numpy"):
             return None
         bounds.append(float(data.numpy()) if given is not None else float(attrs.get(name, default)))
     if str(inputs[0].ty.dtype) != "float32" or any(map(math.isnan, bounds)):

@@ -23,5 +23,6 @@ def describe_layers(plan: CallPlan, model: onnx.ModelProto, workloads: dict[str,
             algorithm=decision.algorithm, layout=decision.layout, precision=arguments[-1][1].dtype,
             weight_bytes=sum(a.bytes for p, a in arguments if isinstance(p, Weight)),
             activation_bytes=sum(a.bytes for p, a in arguments if not isinstance(p, Weight)),
-            flops=workloads[call.kernel].flops, reason=decision.reason))
+            flops=workloads[call.kernel].flops, predicted_us=decision.predicted_us, error=decision.error,
+            reason=decision.reason))
     return tuple(rows)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
@@ -11,3 +11,6 @@ from edgecls.frozen import Frozen
 
 class CompileOptions(Frozen):
     static: Annotated[bool, Meta(description="also store model.o, for linking the model into one program")] = False
+    winograd: Annotated[Literal["auto", "off", "f2", "f4", "f6"], Meta(
+        description="3x3 convolutions by Winograd's algorithm: where it pays, nowhere, or everywhere with tiles of 2, "
+                    "4 or 6")] = "auto"

@@ -35,7 +35,8 @@ def unsafe_indices(module: Any, owner: dict[str, tuple[str, ...]]) -> list[Unsup
     return found
 
 
-def cannot_be_carried(module: Any, owner: dict[str, tuple[str, ...]], outputs: tuple[TensorSpec, ...]) -> list[Unsupported]:
+def cannot_be_carried(module: Any, owner: dict[str, tuple[str, ...]],
+                      outputs: tuple[TensorSpec, ...]) -> list[Unsupported]:
     """Operators without TIR, tensors of a type, size or rank the runtime has no place for, outputs of another type
     than the network declares. module: legalised."""
     from tvm import relax

@@ -13,6 +13,10 @@ from edgecls.types import Target
 Family = Literal["contraction", "reduction", "elementwise"]
 
 
+Algorithm = Literal["direct", "winograd-f2", "winograd-f4", "winograd-f6", "depthwise", "pooling", "mean",
+                    "elementwise", "channels", "convert", "register-tile", "per-row", "default"]
+
+
 class Workload(Frozen):
     """One kernel in numbers.
 
@@ -36,14 +40,17 @@ class Decision(Frozen):
     """How to schedule a workload: plain data, so it can be stored and replayed.
 
     tile: (rows, columns) of the register tile, taken from the workload's spatial loops of these names; columns are
-    the vector. strip: tiles of a Winograd convolution that one task takes. reason: for `explain`.
+    the vector. strip: tiles of a Winograd convolution that one task takes.
+    predicted_us: of the cost model, one core. error: largest difference to direct convolution over the largest result,
+    measured on random input. reason: for `explain`.
     """
 
-    algorithm: Literal["direct", "winograd-f2", "winograd-f4", "winograd-f6", "depthwise", "pooling", "mean", "elementwise", "channels", "convert",
-                       "register-tile", "per-row", "default"]
+    algorithm: Algorithm
     layout: str = "NCHW"
     tile: tuple[int, int] = (1, 1)
     strip: int = 0
+    predicted_us: float | None = None
+    error: float | None = None
     reason: str = ""
 
 

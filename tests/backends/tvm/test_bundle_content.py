@@ -89,7 +89,7 @@ def test_layers_name_every_node_of_the_network(compile_tvm: Compile) -> None:
     convolutions = [row for row in layers if "Conv" in row.op]
     assert convolutions
     assert all(row.flops > 0 and row.weight_bytes > 0 and row.reason for row in convolutions)
-    assert "register-tile" in {row.algorithm for row in convolutions}
+    assert "direct" in {row.algorithm for row in convolutions}
 
 
 def test_weights_are_shared_by_the_batch_sizes(compile_tvm: Compile) -> None:

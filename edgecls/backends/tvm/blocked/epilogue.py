@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgecls.backends.tvm.blocked.expression import (
+    TILE,
     Apply,
     Expression,
     Operand,
@@ -23,7 +24,7 @@ from edgecls.backends.tvm.blocked.simd import Expr, Simd
 class Epilogue:
     """bias: the operand that the sums start from. operands: every tensor, in the order of the kernel's parameters."""
 
-    expression: Expression = Tile()
+    expression: Expression = TILE
     bias: Operand | None = None
     operands: tuple[Operand, ...] = ()
     channel_blocks: int = 1

@@ -19,6 +19,9 @@ class Tile:
     """What the kernel itself computes."""
 
 
+TILE = Tile()
+
+
 @dataclass(frozen=True)
 class Operand:
     """Another tensor. number: its place among the group's operands.

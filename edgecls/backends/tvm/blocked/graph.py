@@ -89,7 +89,7 @@ class _Reader:
         if not isinstance(variable.ty, relax.TensorType) or str(variable.ty.dtype) != "float32":
             node = None
         shape = _shape(variable) if isinstance(variable.ty, relax.TensorType) else ()
-        node = node or Node(variable, value, "other", tuple(_variables(value)), shape)
+        node = node or Node(variable, value, "other", tuple(variables(value)), shape)
         if isinstance(variable.ty, relax.TensorType):
             self.shapes[variable] = shape
         self.nodes.append(node)
@@ -101,7 +101,7 @@ class _Reader:
 
     def _part(self, variable: Any, value: Any) -> Node | None:
         """One result of a split along the channels."""
-        split = next((n for n in self.nodes if n.variable is value.tuple_value or n.variable == value.tuple_value), None)
+        split = next((n for n in self.nodes if n.variable == value.tuple_value), None)
         name = getattr(getattr(split.value, "op", None), "name", "") if split else ""
         if split is None or name != "relax.split" or len(split.inputs) != 1:
             return None
@@ -124,7 +124,8 @@ def _conv2d(reader: _Reader, variable: Any, call: Any) -> Node | None:
         return None
     n, ci, h, w = _shape(data)
     window = Window(n=n, ci=ci, co=shape[1], h=h, w=w, kernel=(weights.shape[2], weights.shape[3]),
-                    stride=_pair(a.strides), pad=_four(a.padding), dilation=_pair(a.dilation), groups=int(a.groups))
+                    stride=_pair(a.strides), pad=_four(a.padding), dilation=_pair(a.dilation),
+                    groups=int(a.groups))
     if (window.oh, window.ow) != shape[2:] or _reads_nothing(window):
         return None
     if window.groups == 1:
@@ -216,7 +217,7 @@ def _shuffled(reader: _Reader, variable: Any, data: Any, shape: Shape) -> Node |
     if len(outer) != 4 or outer != shape or inner != (outer[0], inner[1], outer[1] // inner[1], *outer[2:]):
         return None
     order = np.arange(outer[1]).reshape(inner[1], inner[2]).T.reshape(-1)
-    return Node(variable, by_variable[data].value, "channels", (source,), shape, sources=tuple((0, int(c)) for c in order))
+    return Node(variable, permute.value, "channels", (source,), shape, sources=tuple((0, int(c)) for c in order))
 
 
 def _concat(reader: _Reader, variable: Any, call: Any) -> Node | None:
@@ -260,13 +261,14 @@ def _number(value: Any) -> float:
     return float(array) if array is not None else float(getattr(inner, "value", inner))
 
 
-def _variables(value: Any) -> list[Any]:
+def variables(value: Any) -> list[Any]:
+    """Every variable that a Relax expression reads."""
     from tvm import relax
 
     if isinstance(value, relax.Var):
         return [value]
     if isinstance(value, relax.Call):
-        return [v for a in value.args for v in _variables(a)]
+        return [v for a in value.args for v in variables(a)]
     if isinstance(value, relax.Tuple):
-        return [v for f in value.fields for v in _variables(f)]
-    return _variables(value.tuple_value) if isinstance(value, relax.TupleGetItem) else []
+        return [v for f in value.fields for v in variables(f)]
+    return variables(value.tuple_value) if isinstance(value, relax.TupleGetItem) else []

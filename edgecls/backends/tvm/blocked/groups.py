@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from edgecls.backends.tvm.blocked.expression import Apply, Expression, Number, Operand, Spread, Tile
-from edgecls.backends.tvm.blocked.graph import Graph, Node, Shape
+from edgecls.backends.tvm.blocked.expression import TILE, Apply, Expression, Number, Operand, Spread, Tile
+from edgecls.backends.tvm.blocked.graph import Graph, Node, Shape, variables
 
 
 @dataclass
@@ -19,7 +19,7 @@ class Group:
 
     anchor: Node
     members: list[Node]
-    expression: Expression = Tile()
+    expression: Expression = TILE
     others: list[tuple[Any, Spread]] = field(default_factory=list)
 
     @property
@@ -38,7 +38,8 @@ def live(graph: Graph) -> list[Node]:
     for node in reversed(graph.nodes):
         if node.variable in needed:
             kept.append(node)
-            needed.update(_reads(node))
+            # what becomes an own kernel needs none of its constants; what stays as it is may
+            needed.update(node.inputs if node.kind == "channels" else variables(node.value))
     return list(reversed(kept))
 
 

@@ -6,14 +6,25 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import numpy as np
 
+from edgecls.backends.tvm.blocked.algorithm import Choice, choose
 from edgecls.backends.tvm.blocked.epilogue import Epilogue
 from edgecls.backends.tvm.blocked.expression import describe
-from edgecls.backends.tvm.blocked.families import channels, convert, convolution, depthwise, elementwise, pooling
+from edgecls.backends.tvm.blocked.families import (
+    channels,
+    convert,
+    convolution,
+    depthwise,
+    elementwise,
+    pooling,
+    winograd,
+)
 from edgecls.backends.tvm.blocked.graph import Graph, Shape, read_graph
 from edgecls.backends.tvm.blocked.groups import Group, group
 from edgecls.backends.tvm.blocked.simd import Simd
+from edgecls.backends.tvm.blocked.window import Window
 from edgecls.backends.tvm.schedule import Decision, Workload
 from edgecls.types import Array, Target
 
@@ -33,13 +44,18 @@ class Rewritten:
     decisions: dict[str, Decision] = field(default_factory=dict)
 
 
-def rewrite(module: Any, owner: dict[str, str], target: Target) -> Rewritten:
+def rewrite(module: Any, owner: dict[str, str], target: Target, winograd_choice: Choice) -> Rewritten:
     """module: Relax operators on NCHW tensors with constants folded. Without convolutions it is returned as it is."""
     graph = read_graph(module)
     groups = group(graph)
     if not any(g.anchor.kind in ("convolution", "depthwise") for g in groups):
         return Rewritten(module, owner={k: (v,) for k, v in owner.items()})
-    return _Rewriter(graph, owner, target).run(groups)
+    rewriter = _Rewriter(graph, owner, target)
+    convolutions = [g for g in groups if g.anchor.kind == "convolution"]
+    shapes = [rewriter.geometry(g) for g in convolutions]
+    decisions = choose(shapes, target, winograd_choice)
+    rewriter.planned = {g.result: (*shape, d) for g, shape, d in zip(convolutions, shapes, decisions, strict=True)}
+    return rewriter.run(groups)
 
 
 class _Rewriter:
@@ -53,6 +69,8 @@ class _Rewriter:
         self.blocked: dict[Any, Any] = {}
         self.done = Rewritten(None)
         self.kernels: dict[Any, str] = {}
+        self.planned: dict[Any, tuple[Window, Array, Decision]] = {}
+        self.flattened = _flattened(graph)
         self.images: dict[Any, tuple[int, int, int, int]] = {}
 
     def run(self, groups: list[Group]) -> Rewritten:
@@ -74,28 +92,34 @@ class _Rewriter:
 
     # ---- families
 
+    def geometry(self, found: Group) -> tuple[Window, Array]:
+        """Window and OIHW weights; a dense layer after flattening is a convolution whose window is the image."""
+        node = found.anchor
+        assert node.window is not None and node.weights is not None
+        data, shape = node.inputs[0], node.weights.shape
+        if len(self.graph.shapes[data]) == 4:
+            return node.window, node.weights
+        source = self.flattened.get(data, data)
+        n, c, h, w = _image_of(self.graph.shapes[source])
+        return (msgspec.structs.replace(node.window, n=n, ci=c, h=h, w=w, kernel=(h, w)),
+                node.weights.reshape(shape[0], c, h, w))
+
     def _convolution(self, found: Group) -> None:
-        node, cpu, lanes = found.anchor, self.target.cpu, self.lanes
-        window, weights = node.window, node.weights
-        assert window is not None and weights is not None
-        data = node.inputs[0]
-        if len(self.graph.shapes[data]) == 2:
-            window, weights = self._unflattened(data, window, weights)
+        window, weights, decision = self.planned[found.result]
+        data = found.anchor.inputs[0]
+        stem = f"conv{window.kernel[0]}x{window.kernel[1]}"
+        if decision.algorithm != "direct":
+            m = int(decision.algorithm[-1])
+            self._call(found, f"{stem}_f{m}", decision, window.multiply_adds,
+                       [self._block(data), winograd.pack(weights, decision, m, self.lanes)],
+                       lambda simd, epilogue: winograd.emit(simd, window, decision, epilogue, m), (window, decision))
+            return
         planar = window.ci <= _PLANAR_CHANNELS and data not in self.blocked
-        decision = convolution.decide(window, cpu)
-        self._call(found, f"conv{window.kernel[0]}x{window.kernel[1]}", decision, window.multiply_adds,
+        self._call(found, stem, decision, window.multiply_adds,
                    [self._plain(data) if planar else self._block(data),
-                    convolution.pack(weights, decision, lanes, planar)],
+                    convolution.pack(weights, decision, self.lanes, planar)],
                    lambda simd, epilogue: convolution.emit(simd, window, decision, epilogue, planar),
                    (window, planar, decision))
-
-    def _unflattened(self, data: Any, window: Any, weights: Array) -> tuple[Any, Array]:
-        """A dense layer after flattening: a convolution whose window is the image."""
-        import msgspec
-
-        n, c, h, w = self._image(data)
-        shaped = weights.reshape(weights.shape[0], c, h, w)
-        return msgspec.structs.replace(window, n=n, ci=c, h=h, w=w, kernel=(h, w)), shaped
 
     def _depthwise(self, found: Group) -> None:
         node = found.anchor
@@ -124,7 +148,8 @@ class _Rewriter:
     def _elementwise(self, found: Group) -> None:
         data = found.anchor.inputs[0]
         n, c, h, w = self._image(data)
-        decision = Decision(algorithm="elementwise", layout=f"NCHW{self.lanes}c", reason=describe(found.expression)[:200])
+        decision = Decision(algorithm="elementwise", layout=f"NCHW{self.lanes}c",
+                            reason=describe(found.expression)[:200])
         self._call(found, "elementwise", decision, 0, [self._block(data)],
                    lambda simd, epilogue: elementwise.emit(simd, n, c, h * w, epilogue), (n, c, h * w))
 
@@ -152,16 +177,15 @@ class _Rewriter:
         operands = [self._channel(array) if isinstance(array, np.ndarray) else self._block(array)
                     for array, _ in found.others]
         name = self._kernel(stem, emit, epilogue, key, Workload(
-            kernel="", family="contraction" if multiply_adds else "elementwise", shapes=(found.shape,), spatial=(c, h, w),
-            reduction=(), columns=None, rows=None, flops=2 * multiply_adds), decision)
-        variable = self._emit_call(name, [*data, *operands], (n * self._blocks(c) * self.lanes * h * w,), [m.variable for m in found.members])
+            kernel="", family="contraction" if multiply_adds else "elementwise", shapes=(found.shape,),
+            spatial=(c, h, w), reduction=(), columns=None, rows=None, flops=2 * multiply_adds), decision)
+        shape = (n * self._blocks(c) * self.lanes * h * w,)
+        variable = self._emit_call(name, [*data, *operands], shape, [m.variable for m in found.members])
         self.blocked[found.result] = variable
         self.images[found.result] = (n, c, h, w)
 
     def _kernel(self, stem: str, emit: Callable[[Simd, Epilogue], Any], epilogue: Epilogue, key: tuple[Any, ...],
                 workload: Workload, decision: Decision) -> str:
-        import msgspec
-
         whole = (stem, key, epilogue)
         if whole not in self.kernels:
             simd = Simd(self.lanes, by_element=self.target.cpu.arch != "x86_64")
@@ -178,8 +202,9 @@ class _Rewriter:
         given = [relax.const(a) if isinstance(a, np.ndarray) else a for a in arguments]
         call = relax.call_dps_packed(kernel, given, out_ty=relax.TensorType(shape, "float32"))
         variable = self.builder.emit(call, name_hint="blocked")
-        nodes = [self.names[m.name] for m in members if m.name in self.names]
-        self.done.owner[variable.name] = tuple(dict.fromkeys(nodes))
+        nodes = tuple(dict.fromkeys(self.names[m.name] for m in members if m.name in self.names))
+        if nodes:
+            self.done.owner[variable.name] = nodes
         return variable
 
     # ---- tensors
@@ -242,6 +267,12 @@ class _Rewriter:
         if isinstance(value, relax.Call):
             return relax.Call(value.op, [self._replaced(a) for a in value.args], value.attrs, value.ty_args)
         return value
+
+
+def _flattened(graph: Graph) -> dict[Any, Any]:
+    """(N, C*H*W) views -> the (N, C, H, W) tensor they show."""
+    return {n.variable: n.inputs[0] for n in graph.nodes
+            if n.kind == "view" and len(n.shape) == 2 and len(graph.shapes[n.inputs[0]]) == 4}
 
 
 def _image_of(shape: Shape) -> tuple[int, int, int, int]:

@@ -8,8 +8,8 @@ from edgecls.frozen import Frozen
 
 
 class Window(Frozen):
-    """n images of ci channels, h x w; co channels out. kernel, stride, dilation: (height, width); pad: top, left, bottom,
-    right."""
+    """n images of ci channels, h x w; co channels out. kernel, stride, dilation: (height, width); pad: top, left,
+    bottom, right."""
 
     n: int
     ci: int
@@ -39,7 +39,7 @@ class Window(Frozen):
         return self.n * self.co * self.oh * self.ow * self.kernel[0] * self.kernel[1] * self.ci // self.groups
 
     def columns(self, start: int, size: int, tap: int) -> tuple[int, ...]:
-        """Which of the `size` outputs from column `start` on read inside the image through column `tap` of the kernel."""
+        """Which of the `size` outputs from column `start` on read inside the image through column `tap`."""
         first = start * self.stride[1] - self.pad[1] + tap * self.dilation[1]
         return tuple(r for r in range(size) if 0 <= first + r * self.stride[1] < self.w)
 

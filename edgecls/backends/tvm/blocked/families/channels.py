@@ -1,7 +1,7 @@
 """Concatenation, splitting and shuffling of channels: the same pixels with other channels in other lanes.
 
-Each output channel is one input channel: (input number, channel). Where a whole block moves at once it is a copy; else the
-lanes of each output vector are picked from the vectors that hold them.
+Each output channel is one input channel: (input number, channel). Where a whole block moves at once it is a copy; else
+the lanes of each output vector are picked from the vectors that hold them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Source = tuple[int, int]
 
 
 def emit(simd: Simd, images: int, pixels: int, inputs: Sequence[int], sources: Sequence[Source]) -> Any:
-    """inputs: channels of each input. sources: for each output channel where it comes from. Parameters: inputs, output."""
+    """inputs: channels of each. sources: for each output channel where it comes from. Parameters: inputs, output."""
     lanes = simd.lanes
     blocks = [-(-c // lanes) for c in inputs]
     out_blocks = -(-len(sources) // lanes)

@@ -40,7 +40,8 @@ def emit_unblock(simd: Simd, images: int, channels: int, pixels: int) -> Any:
                 continue
             with simd.loop(pixels) as pixel:
                 for lane in range(filled):
-                    simd.store(out, target + lane * pixels + pixel, simd.load(data, source + pixel * lanes + lane, 1), 1)
+                    value = simd.load(data, source + pixel * lanes + lane, 1)
+                    simd.store(out, target + lane * pixels + pixel, value, 1)
     return simd.function([data, out])
 
 

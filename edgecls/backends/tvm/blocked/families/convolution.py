@@ -1,8 +1,9 @@
 """Direct convolution, pointwise and dense: a tile of outputs stays in registers over the whole reduction.
 
 A tile is `pixels` neighbours in a row times `vectors` vectors of output channels. For every input channel and tap,
-`vectors` vectors of weights are loaded once and multiplied by one element per pixel; the weights lie in exactly that order.
-Taps that fall outside the image are left out when compiling (columns) or by the loop's bounds (rows): nothing is padded.
+`vectors` vectors of weights are loaded once and multiplied by one element per pixel; the weights lie in exactly that
+order. Taps that fall outside the image are left out when compiling (columns) or by the loop's bounds (rows): nothing is
+padded.
 """
 
 from __future__ import annotations
@@ -141,9 +142,11 @@ class _Kernel:
             self._reduce(column, sums, first_tap, count, pixels)
         blocks_out = -(-window.co // lanes)
         for v in range(self.part.vectors):
-            place = simd.bind((((self.image * blocks_out + first + v) * window.oh + self.row) * window.ow + column) * lanes)
+            line = ((self.image * blocks_out + first + v) * window.oh + self.row) * window.ow
+            place = simd.bind((line + column) * lanes)
             for r in range(run.size):
-                value = self.epilogue.apply(simd, simd.value(sums[r][v]), self.others, first + v, self.image, place + r * lanes)
+                value = self.epilogue.apply(simd, simd.value(sums[r][v]), self.others, first + v, self.image,
+                                            place + r * lanes)
                 simd.store(self.out, place + r * lanes, value)
 
     def _reduce(self, column: Expr, sums: list[list[Any]], tap: int, taps: int, pixels: tuple[int, ...]) -> None:
@@ -187,8 +190,8 @@ class _Kernel:
         planes = self.window.ci if self.planar else -(-self.window.ci // self.simd.lanes)
         return ((self.image * planes + block) * self.window.h + y) * (self.window.w * self._unit)
 
-    def _products(self, sums: list[list[Any]], pixels: tuple[int, ...], taps: range, base: Expr, weights: Expr, step: int,
-                  channels: int) -> None:
+    def _products(self, sums: list[list[Any]], pixels: tuple[int, ...], taps: range, base: Expr, weights: Expr,
+                  step: int, channels: int) -> None:
         """Straight-line code for `step` channels of these columns of the kernel."""
         simd, window = self.simd, self.window
         places = {(tap, r, k): (r * window.stride[1] + tap * window.dilation[1]) * self._unit + k

@@ -1,7 +1,7 @@
 """Depthwise convolution: every channel has its own window, so a vector of channels is a vector of results.
 
-One row of outputs at a time, `pixels` of them in registers; an input vector that several outputs read is loaded once per
-row of the kernel. The arithmetic is one FMA per load, so what counts is how many loads the outputs share.
+One row of outputs at a time, `pixels` of them in registers; an input vector that several outputs read is loaded once
+per row of the kernel. The arithmetic is one FMA per load, so what counts is how many loads the outputs share.
 """
 
 from __future__ import annotations

@@ -48,7 +48,8 @@ def emit(simd: Simd, window: Window, decision: Decision, epilogue: Epilogue, kin
                             if at not in inputs:
                                 inputs[at] = simd.bind(simd.load(data, line + at * lanes), "a")
                             old = simd.value(results[r])
-                            simd.assign(results[r], simd.tir.Max(old, inputs[at]) if kind == "max" else old + inputs[at])
+                            simd.assign(results[r], simd.tir.Max(old, inputs[at]) if kind == "max"
+                                        else old + inputs[at])
                 place = simd.bind(((plane * window.oh + row) * window.ow + column) * lanes)
                 for r in range(run.size):
                     value = simd.value(results[r])

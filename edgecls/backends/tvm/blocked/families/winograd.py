@@ -1,14 +1,14 @@
 """Winograd convolution F(m x m, 3 x 3): fewer multiplications, more additions.
 
 Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (2015), with the points of winograd_transforms.py. A
-task takes a strip of tiles of m x m outputs through all three phases, so that what lies between them stays in cache:
+task takes a strip of tiles of m x m outputs through all three phases: what lies between them stays in cache.
 
     input transform    (m+2)^2 values per tile and channel -> V [value][block of channels][tile][lane]
     product            for each value a small matrix product with the transformed weights -> M [value][tile][lane]
     output transform   m^2 results per tile, epilogue, store; for one group of output vectors at a time
 
-Pixels outside the image are zeros that are chosen, not read; results outside are not stored. The last strip starts early
-where the tiles do not divide: what it computes again comes out the same.
+Pixels outside the image are zeros that are chosen, not read; results outside are not stored. The last strip starts
+early where the tiles do not divide: what it computes again comes out the same.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ from edgecls.backends.tvm.blocked.epilogue import Epilogue
 from edgecls.backends.tvm.blocked.families.convolution import Part, parts
 from edgecls.backends.tvm.blocked.simd import Expr, Simd
 from edgecls.backends.tvm.blocked.window import Window, balanced
-from edgecls.backends.tvm.schedule import Decision
+from edgecls.backends.tvm.schedule import Algorithm, Decision
 from edgecls.backends.tvm.winograd_programs import Program, input_program, output_program
 from edgecls.backends.tvm.winograd_transforms import transform_weights
 from edgecls.types import Array, Cpu
 
-SIZES = (2, 4, 6)
+_ALGORITHMS: dict[int, Algorithm] = {2: "winograd-f2", 4: "winograd-f4", 6: "winograd-f6"}
+SIZES = tuple(_ALGORITHMS)
 
 
 def applies(window: Window) -> bool:
@@ -52,12 +53,12 @@ def decide(window: Window, cpu: Cpu, m: int) -> Decision:
     strips = -(-count // strip)
     strip = -(-count // strips)
     rows = max(balanced(strip, most))
-    return Decision(algorithm=f"winograd-f{m}", layout=f"NCHW{lanes}c", tile=(rows, vectors), strip=strip,
+    return Decision(algorithm=_ALGORITHMS[m], layout=f"NCHW{lanes}c", tile=(rows, vectors), strip=strip,
                     reason=f"{m} x {m} results from {(m + 2) ** 2} products; strips of {strip} tiles")
 
 
 def _by_element(channel_vectors: int, registers: int) -> tuple[int, int]:
-    vectors = next(v for v in (4, 3, 2, 1) if channel_vectors % v == 0 or channel_vectors > 8 and v == 4)
+    vectors = next(v for v in (4, 3, 2, 1) if channel_vectors % v == 0 or (channel_vectors > 8 and v == 4))
     return vectors, (registers - 3) // (vectors + 1)
 
 

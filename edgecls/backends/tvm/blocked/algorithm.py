@@ -1,0 +1,142 @@
+"""Which algorithm each convolution runs with: by predicted time, under a budget of error and one of bytes.
+
+Predictions are cycles of one core from the target's description; nothing is measured and no shape is looked up. They
+only need to put the algorithms of one layer in the right order.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import msgspec
+import numpy as np
+
+from edgecls.backends.tvm.blocked.families import convolution, winograd
+from edgecls.backends.tvm.blocked.window import Window
+from edgecls.backends.tvm.schedule import Decision
+from edgecls.backends.tvm.winograd_programs import input_program, output_program
+from edgecls.backends.tvm.winograd_transforms import relative_error
+from edgecls.types import Array, Target
+
+Choice = Literal["auto", "off", "f2", "f4", "f6"]
+
+# largest |difference| / largest |result| that one layer may add; float32 itself is at some 1e-7
+ERROR_LIMIT = 1e-4
+# the packed weights may grow to this multiple of what the network's weights take in float32
+GROWTH_LIMIT = 1.3
+# weights come from memory each time: bytes per core cycle, of the order of every target's
+_MEMORY_BYTES_PER_CYCLE = 4.0
+# a product tile keeps some 95 % of the peak, transforms run at some 75 % of one vector instruction per cycle
+_PRODUCT_EFFICIENCY, _TRANSFORM_EFFICIENCY = 0.95, 0.75
+# predictions closer than this are no reason to spend memory and accuracy
+_WORTH = 0.95
+
+
+class Candidate(NamedTuple):
+    """m: 0 is direct. bytes: of packed weights."""
+
+    m: int
+    predicted_us: float
+    bytes: int
+
+
+def choose(layers: Sequence[tuple[Window, Array]], target: Target, choice: Choice) -> list[Decision]:
+    """One decision per (window, OIHW weights). Equal layers get equal decisions."""
+    candidates = [_candidates(window, target, choice) for window, _ in layers]
+    direct = [c[0] for c in candidates]
+    budget = int(min(GROWTH_LIMIT * sum(w.nbytes for _, w in layers), target.memory_mb * 1e6 / 2))
+    chosen = _within(candidates, budget - sum(c.bytes for c in direct)) if choice == "auto" else [
+        c[-1] for c in candidates]
+    decisions = []
+    for (window, weights), own, options in zip(layers, chosen, candidates, strict=True):
+        error = None
+        while own.m:
+            error = _error(window, weights, own.m)
+            if error <= ERROR_LIMIT or choice != "auto":
+                break
+            own, error = max((c for c in options if c.m < own.m), key=lambda c: c.m), None
+        decisions.append(_decision(window, target, own, options[0], error))
+    return decisions
+
+
+def _decision(window: Window, target: Target, own: Candidate, direct: Candidate, error: float | None) -> Decision:
+    decision = (winograd.decide(window, target.cpu, own.m) if own.m else convolution.decide(window, target.cpu))
+    reason = decision.reason
+    if own.m:
+        reason += (f"; predicted {own.predicted_us:.0f} us instead of {direct.predicted_us:.0f}, "
+                   f"{(own.bytes - direct.bytes) / 1e3:+.0f} kB of weights")
+    return msgspec.structs.replace(decision, predicted_us=own.predicted_us, error=error, reason=reason)
+
+
+def _candidates(window: Window, target: Target, choice: Choice) -> list[Candidate]:
+    """Direct first."""
+    found = [Candidate(0, _us(_direct_cycles(window, target), target), _bytes(window, target, 9))]
+    if choice == "off" or not winograd.applies(window):
+        found[0] = Candidate(0, found[0].predicted_us, _bytes(window, target, math.prod(window.kernel)))
+        return found
+    sizes = winograd.SIZES if choice == "auto" else (int(choice[1:]),)
+    return found + [Candidate(m, _us(_winograd_cycles(window, target, m), target), _bytes(window, target, (m + 2) ** 2))
+                    for m in sizes]
+
+
+def _within(candidates: Sequence[Sequence[Candidate]], budget: int) -> list[Candidate]:
+    """Greedy: again and again the change that gains most time per byte and still fits."""
+    chosen = [c[0] for c in candidates]
+    while True:
+        best, change = 0.0, None
+        for i, options in enumerate(candidates):
+            for option in options:
+                gain, more = chosen[i].predicted_us - option.predicted_us, option.bytes - chosen[i].bytes
+                if gain <= 0 or more > budget or option.predicted_us > _WORTH * chosen[i].predicted_us:
+                    continue
+                rate = gain / max(more, 1)
+                if rate > best:
+                    best, change = rate, (i, option, more)
+        if change is None:
+            return chosen
+        i, option, more = change
+        chosen[i], budget = option, budget - more
+
+
+def _bytes(window: Window, target: Target, values: int) -> int:
+    lanes = target.cpu.vector_bits // 32
+    return -(-window.co // lanes) * lanes * window.ci // window.groups * values * 4
+
+
+def _us(cycles: float, target: Target) -> float:
+    return round(cycles / target.cpu.clock_mhz, 1)
+
+
+def _direct_cycles(window: Window, target: Target) -> float:
+    cpu, (rows, vectors) = target.cpu, convolution.decide(window, target.cpu).tile
+    lanes = cpu.vector_bits // 32
+    taps = math.prod(window.kernel)
+    products = window.n * window.oh * window.ow * -(-window.co // lanes) * window.ci * taps
+    return max(products * _stall(rows * vectors, target) / cpu.fma_pipes / _PRODUCT_EFFICIENCY,
+               _bytes(window, target, taps) / _MEMORY_BYTES_PER_CYCLE)
+
+
+def _winograd_cycles(window: Window, target: Target, m: int) -> float:
+    cpu, decision = target.cpu, winograd.decide(window, target.cpu, m)
+    lanes, t = cpu.vector_bits // 32, m + 2
+    count = math.prod(winograd.tiles(window, m))
+    count = window.n * -(-count // decision.strip) * decision.strip
+    blocks_in, blocks_out = -(-window.ci // lanes), -(-window.co // lanes)
+    products = count * t * t * blocks_out * window.ci * _stall(math.prod(decision.tile), target)
+    # each 1-D transform is its steps and a load and a store per value
+    inputs = count * blocks_in * 2 * t * (len(input_program(m).steps) + 2 * t)
+    outputs = count * blocks_out * (t + m) * (len(output_program(m).steps) + t + m)
+    return max(products / cpu.fma_pipes / _PRODUCT_EFFICIENCY,
+               _bytes(window, target, t * t) / _MEMORY_BYTES_PER_CYCLE) + (inputs + outputs) / _TRANSFORM_EFFICIENCY
+
+
+def _stall(sums: int, target: Target) -> float:
+    """How much longer a tile takes whose sums are too few to hide the latency of the FMA."""
+    return max(1.0, target.cpu.fma_latency * target.cpu.fma_pipes / sums)
+
+
+def _error(window: Window, weights: Array, m: int) -> float:
+    sample = np.random.default_rng(0).standard_normal((1, window.ci, window.h, window.w), np.float32)
+    return float(f"{relative_error(weights, m, sample):.1e}")

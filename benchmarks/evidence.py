@@ -35,14 +35,15 @@ class Column(NamedTuple):
 
 
 class Evidence:
-    """path: the JSON file; its table gets the suffix .md. identity: the keys that tell rows apart."""
+    """path: the JSON file; its table gets the suffix .md. identity: the keys that tell rows apart. sections: lines of
+    Markdown that follow the table."""
 
     def __init__(self, path: Path, *, title: str, legend: Sequence[str], columns: Sequence[Column],
-                 identity: Sequence[str]) -> None:
+                 identity: Sequence[str], sections: Callable[[Sequence[Row]], Sequence[str]] = lambda rows: ()) -> None:
         """Raises OutputError when `path` cannot be written."""
         check_writable(path)
         self._path, self._title, self._legend = path, title, tuple(legend)
-        self._columns, self._identity = tuple(columns), tuple(identity)
+        self._columns, self._identity, self._sections = tuple(columns), tuple(identity), sections
         self._head: dict[str, dict[str, Any]] = {"versions": versions(), "machine": machine()}
         self.rows = self._read()
 
@@ -80,7 +81,7 @@ class Evidence:
         rows = [[str(c.cell(row)).replace("|", "\\|") for c in self._columns] for row in self.rows]
         known = [[key, str(value)] for key, value in self._head["machine"].items() if value is not None]
         lines = [f"# {self._title}", "", *(line for text in self._legend for line in (text, "")),
-                 *markdown_table([c.title for c in self._columns], rows), "",
+                 *markdown_table([c.title for c in self._columns], rows), "", *self._sections(self.rows),
                  f"Made by {self._all('command', '`')} at commit {self._all('commit')}.", "",
                  *markdown_table(["machine", ""], known), "",
                  *markdown_table(["package", "version"], [[k, v] for k, v in self._head["versions"].items()])]

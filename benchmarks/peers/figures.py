@@ -6,13 +6,16 @@ from collections.abc import Mapping, Sequence
 from math import exp, log
 from typing import Any
 
+import msgspec
 import onnx
 
 from benchmarks.peers.engines import AGAIN, OURS
 from benchmarks.peers.floors import Rates
 from edgecls.frozen import Frozen
 from edgecls.harness.statistics import percentile, spread
-from edgecls.results import Limits
+from edgecls.harness.validity import latency_reasons
+from edgecls.results import Limits, NoiseBand
+from edgecls.types import DeviceFacts
 
 AGREES = 1e-2
 MOST_FOREIGN_CPU = 0.05
@@ -90,15 +93,21 @@ def noise_band(engines: Mapping[str, Row]) -> dict[str, float] | None:
     return {k: spread([e[f"{k}_ms"] for e in pair]) for k in ("p50", "min")} if len(pair) == 2 else None
 
 
-def reasons(engines: Mapping[str, Row], peaks: Sequence[float], foreign_cpus: float, limits: Limits) -> list[str]:
-    """Why the row is not to be trusted; [] when it is. foreign_cpus: CPUs that other programs kept busy on average."""
-    found = []
+def reasons(engines: Mapping[str, Row], threads: int, facts: tuple[DeviceFacts, DeviceFacts],
+            peaks: Sequence[float], foreign_cpus: float) -> list[str]:
+    """Why the row is not to be trusted; [] when it is.
+
+    facts: before and after. Their load is not looked at, as compiling has left it high: instead foreign_cpus says how
+    many CPUs other programs kept busy on average.
+    """
     band = noise_band(engines)
     if band is None:
-        found.append("edgecls did not run twice")
-    elif max(band.values()) > limits.max_noise_band:
-        found.append(f"the same bundle differs from itself by {max(band.values()):.1%}, more than "
-                     f"{limits.max_noise_band:.0%}")
+        found = ["edgecls did not run twice"]
+    else:
+        before, after = (msgspec.structs.replace(f, load=None) for f in facts)
+        ms = [int(ns) / 1e6 for line in engines[OURS]["samples_ns"] for ns in line.split()]
+        found, _ = latency_reasons(ms, NoiseBand(median=band["p50"], minimum=band["min"]), threads, before, after,
+                                   Limits())
     if foreign_cpus > MOST_FOREIGN_CPU:
         found.append(f"other programs kept {foreign_cpus:.2f} CPUs busy, more than {MOST_FOREIGN_CPU:.2f}")
     if spread(peaks) > MOST_PEAK_CHANGE:

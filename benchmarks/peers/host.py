@@ -12,6 +12,8 @@ were bad says so.
 from __future__ import annotations
 
 import argparse
+import signal
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -63,12 +65,13 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, default=Path("benchmarks/results/peers.json"))
     add_onnx_option(parser)
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that no stopped worker is left behind
     environment = Environment(args.venv.absolute())
     environment.install(args.engines)
     if args.install:
         return
     versions = environment.versions(args.engines)
-    evidence = Evidence(args.output, title="edgecls and its peers", legend=_LEGEND, columns=_COLUMNS,
+    evidence = Evidence(args.output, title="edgecls and its peers", legend=_LEGEND, columns=COLUMNS,
                         identity=("network", "threads"), sections=sections)
     for done, name in enumerate(args.models):
         model = model_file(name, args.onnx)
@@ -120,7 +123,7 @@ def _engine_column(name: str) -> Column:
     return Column(RECIPES[name].title, lambda row: cell(row, name))
 
 
-_COLUMNS = (
+COLUMNS = (
     Column("network", lambda r: r["network"]),
     Column("threads", lambda r: r["threads"]),
     *(_engine_column(name) for name in (OURS, *PEERS)),

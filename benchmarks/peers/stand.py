@@ -24,9 +24,9 @@ from benchmarks.peers.floors import RateMeter, Rates, best, cpus
 from benchmarks.peers.rounds import play, turn
 from benchmarks.peers.workers import Worker, WorkerError, convert
 from edgecls import pipeline
+from edgecls.devices import LocalDevice
 from edgecls.errors import EdgeclsError
 from edgecls.frozen import sha256
-from edgecls.results import Limits
 from edgecls.targets import load_target
 
 _SEED = 7
@@ -59,7 +59,7 @@ class Stand:
                 self._failed[name] = f"conversion: {error}"
 
     def measure(self, threads: int, rounds: int) -> Row:
-        started = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        started, before = datetime.now(timezone.utc).isoformat(timespec="seconds"), LocalDevice().facts()
         failed, rates = dict(self._failed), list[Rates]()
         with self._workers(threads, failed) as (workers, differences):
             turns = {name: turn(_first_look(worker)) for name, worker in workers.items()}
@@ -69,13 +69,15 @@ class Stand:
         engines: dict[str, Any] = {n: engine_figures(s, differences[n]) for n, s in samples.items()}
         engines |= {name: {"not_run": why} for name, why in failed.items()}
         peaks = [r.flops_per_s for r in rates]
-        problems = reasons(engines, peaks, foreign[0], Limits())
-        return {"measured_at": started, "bundle": self._bundle, "engines": engines, "ratios": ratios(engines),
-                "noise_band": noise_band(engines), "rounds": rounds, "cpus": cpus(threads),
-                "turns": {name: t._asdict() for name, t in turns.items()}, "foreign_cpus": foreign[0],
-                "work": msgspec.to_builtins(self._work), "rates": msgspec.to_builtins(rates),
-                "floors_ms": floors(self._work, best(rates)), "valid": not problems,
-                "reasons": problems}
+        facts = before, LocalDevice().facts()
+        problems = reasons(engines, threads, facts, peaks, foreign[0])
+        return {
+            "measured_at": started, "bundle": self._bundle, "rounds": rounds, "cpus": cpus(threads),
+            "engines": engines, "turns": {name: t._asdict() for name, t in turns.items()}, "ratios": ratios(engines),
+            "noise_band": noise_band(engines), "work": msgspec.to_builtins(self._work),
+            "rates": msgspec.to_builtins(rates), "floors_ms": floors(self._work, best(rates)),
+            "facts": msgspec.to_builtins(facts), "foreign_cpus": foreign[0], "valid": not problems,
+            "reasons": problems}
 
     def _before_round(self, number: int, rounds: int, threads: int, rates: list[Rates]) -> None:
         say(f"  {threads} thread(s), round {number + 1} of {rounds}")

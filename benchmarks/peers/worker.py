@@ -19,15 +19,14 @@ import numpy as np
 
 
 def convert(answers: TextIO, module: str, onnx: str, folder: str, shape: str) -> None:
-    made = importlib.import_module(f"benchmarks.peers.engines.{module}").convert(Path(onnx), Path(folder), shape)
+    made = importlib.import_module(module).convert(Path(onnx), Path(folder), shape)
     if not made.is_file():
         raise FileNotFoundError(f"the converter made no {made.name}")
     _answer(answers, str(made))
 
 
 def serve(answers: TextIO, module: str, model: str, threads: str, tensor: str, output: str) -> None:
-    engine = importlib.import_module(f"benchmarks.peers.engines.{module}").Engine(
-        Path(model), int(threads), np.load(tensor))
+    engine = importlib.import_module(module).Engine(Path(model), int(threads), np.load(tensor))
     engine.infer()
     np.save(output, np.asarray(engine.output(), np.float32))
     _answer(answers, "ready")

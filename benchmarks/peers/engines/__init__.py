@@ -10,18 +10,22 @@ from typing import NamedTuple
 
 
 class Recipe(NamedTuple):
-    """module: in this folder. packages, converters: what is installed to run it, and to convert for it.
+    """name: of the module in this folder. packages, converters: what is installed to run it, and to convert for it.
 
     without_dependencies: converters that work alone, although they name packages of gigabytes as theirs.
     own_converter_venv: the converters' dependencies exclude those of the other packages.
     """
 
     title: str
-    module: str
+    name: str
     packages: tuple[str, ...] = ()
     converters: tuple[str, ...] = ()
     without_dependencies: bool = False
     own_converter_venv: bool = False
+
+    @property
+    def module(self) -> str:
+        return f"{__name__}.{self.name}"
 
 
 OURS, AGAIN = "edgecls", "edgecls-again"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -44,11 +45,12 @@ class Environment:
             for python, names in ((self.python(engine), recipe.packages),
                                   (self.python(engine, converting=True), recipe.converters)):
                 there = _packages(python)
-                found |= {name: there[name.lower()] for name in names if name.lower() in there}
+                found |= {_name(n): there[_name(n)] for n in names if _name(n) in there}
         return found
 
     def _install(self, python: Path, names: tuple[str, ...], *, dependencies: bool) -> None:
-        missing = [name for name in names if name.lower() not in _packages(python)]
+        there = _packages(python)
+        missing = [name for name in names if _name(name) not in there]
         if not missing:
             return
         say(f"installing {', '.join(missing)}")
@@ -56,6 +58,10 @@ class Environment:
             subprocess.run([sys.executable, "-m", "venv", python.parents[1]], check=True)
         subprocess.run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
                         *([] if dependencies else ["--no-deps"]), *missing], check=True)
+
+
+def _name(requirement: str) -> str:
+    return re.split("[<>=]", requirement)[0].lower()
 
 
 def _packages(python: Path) -> dict[str, str]:

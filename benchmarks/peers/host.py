@@ -37,8 +37,8 @@ _LEGEND = (
     "One inference of float32 networks at batch 1: median / minimum in milliseconds. All engines of a row were "
     f"measured in one session, each in a process of its own, in turns of about {TURN_MS:.0f} ms after a warm-up, in an "
     "order that changes from round to round; all others are stopped meanwhile. edgecls is compiled for `native` "
-    "without tuning and timed by its own runtime, peers around their plain inference call. One thread is pinned to "
-    "one CPU.",
+    "without tuning and timed by its own runtime, peers around their plain inference call from Python, "
+    "which costs them some microseconds. One thread is pinned to one CPU.",
     "*Ratio*: edgecls over the fastest peer, so below 1 edgecls is faster; of medians / of minima. *A/A*: how far two "
     "processes of the same edgecls bundle differ, likewise: smaller differences mean nothing. WRONG: differs from ONNX "
     f"Runtime by more than {AGREES:g} of the range of its output. *Valid* needs a small A/A band, a steady peak, and "

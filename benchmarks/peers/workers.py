@@ -29,6 +29,7 @@ class Worker:
     """A process that runs `python -m benchmarks.peers.worker`; on `threads` CPUs where the number is given.
 
     Between requests every process of it is stopped (SIGSTOP): threads that wait by spinning take nothing from others.
+    It ends by SIGKILL, so what it leaves behind goes into the folder of `log`, which the caller removes.
     """
 
     def __init__(self, python: Path, arguments: list[str], log: Path, threads: int | None = None) -> None:
@@ -36,7 +37,8 @@ class Worker:
         with log.open("wb") as errors:
             self._process = subprocess.Popen(
                 [python, "-m", "benchmarks.peers.worker", *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                stderr=errors, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, bufsize=0,
+                stderr=errors, cwd=ROOT, bufsize=0,
+                env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(log.parent.absolute())},
                 preexec_fn=None if threads is None else lambda: pin(threads))
 
     def answer(self) -> Any:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 
 class Recipe(NamedTuple):
-    """name: of the module in this folder. packages, converters: what is installed to run it, and to convert for it.
+    """name: of the module in this folder. packages, converters: what pip installs to run it, and to convert for it.
 
     without_dependencies: converters that work alone, although they name packages of gigabytes as theirs.
     own_converter_venv: the converters' dependencies exclude those of the other packages.
@@ -36,6 +36,6 @@ RECIPES: dict[str, Recipe] = {
     "openvino": Recipe("OpenVINO", "openvino", ("openvino",)),
     "ncnn": Recipe("ncnn", "ncnn", ("ncnn",), ("pnnx",), without_dependencies=True),
     "mnn": Recipe("MNN", "mnn", ("MNN",)),
-    "litert": Recipe("LiteRT", "litert", ("ai-edge-litert",), ("onnx2tf",), own_converter_venv=True),
+    "litert": Recipe("LiteRT", "litert", ("ai-edge-litert",), ("onnx2tf<2",), own_converter_venv=True),
 }
 PEERS = tuple(name for name in RECIPES if name not in (OURS, AGAIN))

@@ -22,7 +22,7 @@ from edgecls.output import check_writable, write_beside
 from edgecls.runtime.build import C_FOLDER
 
 ROOT = Path(__file__).parents[1]
-CODE = ("edgecls", "targets", "benchmarks/*.py", "pyproject.toml")
+CODE = ("edgecls", "targets", "benchmarks/*.py", "benchmarks/*.c", "pyproject.toml")
 """What a result depends on; commits of anything else (documents, results) do not make one old."""
 _MACHINE = ("machine", "cpu_model", "cores", "memory_total_mb", "kernel", "os", "libc", "governor")
 
@@ -35,14 +35,15 @@ class Column(NamedTuple):
 
 
 class Evidence:
-    """path: the JSON file; its table gets the suffix .md. identity: the keys that tell rows apart."""
+    """path: the JSON file; its table gets the suffix .md. identity: the keys that tell rows apart. sections: lines of
+    Markdown that follow the table."""
 
     def __init__(self, path: Path, *, title: str, legend: Sequence[str], columns: Sequence[Column],
-                 identity: Sequence[str]) -> None:
+                 identity: Sequence[str], sections: Callable[[Sequence[Row]], Sequence[str]] = lambda rows: ()) -> None:
         """Raises OutputError when `path` cannot be written."""
         check_writable(path)
         self._path, self._title, self._legend = path, title, tuple(legend)
-        self._columns, self._identity = tuple(columns), tuple(identity)
+        self._columns, self._identity, self._sections = tuple(columns), tuple(identity), sections
         self._head: dict[str, dict[str, Any]] = {"versions": versions(), "machine": machine()}
         self.rows = self._read()
 
@@ -78,11 +79,12 @@ class Evidence:
 
     def _markdown(self) -> str:
         rows = [[str(c.cell(row)).replace("|", "\\|") for c in self._columns] for row in self.rows]
+        known = [[key, str(value)] for key, value in self._head["machine"].items() if value is not None]
         lines = [f"# {self._title}", "", *(line for text in self._legend for line in (text, "")),
-                 *_table([c.title for c in self._columns], rows), "",
+                 *markdown_table([c.title for c in self._columns], rows), "", *self._sections(self.rows),
                  f"Made by {self._all('command', '`')} at commit {self._all('commit')}.", "",
-                 *_table(["machine", ""], [[k, str(v)] for k, v in self._head["machine"].items() if v is not None]), "",
-                 *_table(["package", "version"], [[k, v] for k, v in self._head["versions"].items()])]
+                 *markdown_table(["machine", ""], known), "",
+                 *markdown_table(["package", "version"], [[k, v] for k, v in self._head["versions"].items()])]
         return "\n".join(lines) + "\n"
 
     def _all(self, key: str, quote: str = "") -> str:
@@ -130,5 +132,5 @@ def _git(*args: str) -> str:
     return subprocess.run(["git", *args], cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def markdown_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return ["| " + " | ".join(cells) + " |" for cells in (titles, ["---"] * len(titles), *rows)]

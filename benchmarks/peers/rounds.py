@@ -1,0 +1,41 @@
+"""The turns of an interleaved session."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+TURN_MS = 200.0
+_WARM_MS = 60.0
+_LEAST, _MOST = 3, 200
+
+
+class Turn(NamedTuple):
+    """Inferences of one turn."""
+
+    warmup: int
+    runs: int
+
+
+def order(names: Sequence[str], number: int) -> list[str]:
+    """Who measures when in this round: each starts once, and every other round goes backwards, so that slow changes
+    and what the one before leaves behind meet all alike."""
+    start = number // 2 % len(names)
+    turned = [*names[start:], *names[:start]]
+    return turned if number % 2 == 0 else turned[::-1]
+
+
+def turn(ms: float) -> Turn:
+    """For an engine that takes `ms`: the same time for each, but never less than a few runs."""
+    return Turn(*(min(_MOST, max(_LEAST, round(budget / max(ms, 1e-3)))) for budget in (_WARM_MS, TURN_MS)))
+
+
+def play(measure: Callable[[str, Turn], list[int]], turns: dict[str, Turn], rounds: int,
+         between: Callable[[int], None]) -> dict[str, list[list[int]]]:
+    """Nanoseconds by engine and round. between: called before each round with its number."""
+    samples: dict[str, list[list[int]]] = {name: [] for name in turns}
+    for number in range(rounds):
+        between(number)
+        for name in order(list(turns), number):
+            samples[name].append(measure(name, turns[name]))
+    return samples

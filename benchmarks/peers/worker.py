@@ -1,0 +1,46 @@
+"""The process that holds one engine; started by workers.py, in the engine's own virtual environment.
+
+    worker convert MODULE ONNX FOLDER SHAPE           prints the file to load
+    worker serve MODULE MODEL THREADS INPUT OUTPUT    answers each line {"warmup", "runs"} with a line of nanoseconds
+
+All it says is one line of JSON; whatever an engine prints goes to standard error.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+
+
+def convert(answers: TextIO, module: str, onnx: str, folder: str, shape: str) -> None:
+    made = importlib.import_module(module).convert(Path(onnx), Path(folder), shape)
+    if not made.is_file():
+        raise FileNotFoundError(f"the converter made no {made.name}")
+    _answer(answers, str(made))
+
+
+def serve(answers: TextIO, module: str, model: str, threads: str, tensor: str, output: str) -> None:
+    engine = importlib.import_module(module).Engine(Path(model), int(threads), np.load(tensor))
+    engine.infer()
+    np.save(output, np.asarray(engine.output(), np.float32))
+    _answer(answers, "ready")
+    for line in sys.stdin:
+        asked = json.loads(line)
+        _answer(answers, engine.measure(asked["warmup"], asked["runs"]))
+
+
+def _answer(answers: TextIO, value: object) -> None:
+    answers.write(json.dumps(value) + "\n")
+    answers.flush()
+
+
+if __name__ == "__main__":
+    answering = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    (convert if sys.argv[1] == "convert" else serve)(answering, *sys.argv[2:])

@@ -6,7 +6,9 @@ import contextlib
 import os
 import secrets
 import stat
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from edgecls.errors import OutputError
@@ -40,9 +42,28 @@ def write_beside(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
                 temporary.unlink()
 
 
-def check_writable(path: Path) -> None:
-    """Refuse early, before long work, what write_beside would refuse. Raises OutputError."""
+@contextmanager
+def work_folder() -> Iterator[Path]:
+    """A fresh folder for intermediate files, removed at the end. Raises OutputError when none can be made."""
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="edgecls-")
+    except OSError as error:
+        raise OutputError(f"no temporary folder can be made: {error.strerror or error}",
+                          "set TMPDIR to a writable folder with room") from None
+    with folder as name:
+        yield Path(name)
+
+
+def check_writable(path: Path, inputs: Iterable[Path | None] = ()) -> None:
+    """Refuse early, before long work, what write_beside would refuse, and what would replace an input.
+
+    Raises OutputError.
+    """
     _refuse_special(path)
+    for given in inputs:
+        with contextlib.suppress(OSError, ValueError):  # one of them does not exist
+            if given is not None and path.samefile(given):
+                raise OutputError(f"{path}: is the input {given}, which would be lost", "choose another name")
     try:
         exists = path.parent.is_dir()
     except OSError as error:

@@ -8,7 +8,6 @@ Rooms are imported when a stage needs them, so that `edgecls run` never pays for
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +18,7 @@ import msgspec
 from edgecls.bundle import open_bundle
 from edgecls.errors import DataError
 from edgecls.interfaces import Backend, Progress, Session, silent
-from edgecls.output import check_writable, write_beside
+from edgecls.output import check_writable, work_folder, write_beside
 from edgecls.types import Artifact, ExportedGraph, Gate, MeasureSettings, OptimizedGraph, Target, TensorSpec
 
 if TYPE_CHECKING:
@@ -64,7 +63,7 @@ def compile_model(model: Path, target: Target, output: Path, *, backend: str | N
 
     options: the backend's own CompileOptions (its `options_type`), None for the defaults.
     """
-    check_writable(output)
+    check_writable(output, [model])
     chosen = choose_backend(target, backend)
     if target.gpu is not None:
         note(f"compiled for the CPU of {target.name} ({target.cpu.name}): this version does not build for its GPU")
@@ -107,9 +106,9 @@ def open_reference(model: Path, artifact: Artifact, note: Note = quiet) -> Itera
         note(f"warning: {model} has another contract than {artifact.path}; the bundle's is used for both")
         graph = msgspec.structs.replace(graph, contract=manifest.contract)
     backend = get_backend("reference")
-    with tempfile.TemporaryDirectory(prefix="edgecls-") as folder:
+    with work_folder() as folder:
         bundle = backend.compile(optimize_graph(graph, passes=()), native_target(), backend.options_type(),
-                                 Path(folder) / "reference.ecls")
+                                 folder / "reference.ecls")
         with open_session(bundle) as session:
             for here, there in ((manifest.inputs, session.inputs), (manifest.outputs, session.outputs)):
                 if _interface(here) != _interface(there):
@@ -173,7 +172,7 @@ def report(results: Sequence[Path], output: Path) -> None:
     """Put result files together at `output`; its suffix (.md, .html, .csv, .json) decides the form."""
     from edgecls.report import build_report, load_results, render
 
-    check_writable(output)
+    check_writable(output, results)
     write_beside(output, [render(build_report(load_results(results)), output.suffix)])
 
 

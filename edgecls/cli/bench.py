@@ -38,7 +38,7 @@ def command(ctx: click.Context, bundle: Path, device: str | None, threads: int, 
     from edgecls import pipeline
     from edgecls.cli.summary import measurement_lines
 
-    output = JsonOutput(json_file)
+    output = JsonOutput(json_file, bundle)
     settings = MeasureSettings(batch=batch, warmup=warmup, runs=runs, repeats=repeats, threads=threads)
     with Console(quiet) as console:
         result = pipeline.bench(bundle, device=device, settings=settings, progress=console.progress)

@@ -28,7 +28,7 @@ def command(ctx: click.Context, model: Path, target: str, backend: str | None, b
     from edgecls import pipeline
     from edgecls.targets import load_target
 
-    output = JsonOutput(json_file)
+    output = JsonOutput(json_file, model)
     board = load_target(target)
     with Console(quiet) as console:
         result = pipeline.check_model(model, board, backend=backend, batches=batches, progress=console.progress,

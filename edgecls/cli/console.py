@@ -108,10 +108,10 @@ class _Lines:
 class JsonOutput:
     """Where `--json` goes: a file, "-" for stdout, or nowhere. Unwritable places are refused at once."""
 
-    def __init__(self, destination: str | None) -> None:
+    def __init__(self, destination: str | None, *inputs: Path | None) -> None:
         self._destination = destination
         if destination not in (None, "-"):
-            check_writable(Path(str(destination)))
+            check_writable(Path(str(destination)), inputs)
 
     @property
     def owns_stdout(self) -> bool:

@@ -20,7 +20,7 @@ def command(bundle: Path, json_file: str | None) -> None:
     """Show what is in a bundle and why: target, contract, memory, passes and the table of layers."""
     from edgecls import pipeline
 
-    output = JsonOutput(json_file)
+    output = JsonOutput(json_file, bundle)
     result = pipeline.explain(bundle)
     manifest = result.manifest
     output.say("\n".join(_facts(bundle, result.artifact, manifest)))

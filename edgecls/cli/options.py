@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,12 +22,22 @@ class Batches(click.ParamType[tuple[int, ...]]):
         if isinstance(value, tuple):
             return value
         parts = str(value).split(",")
-        if not all(p.strip().isdecimal() and 1 <= int(p) <= 4096 for p in parts):
+        if not all(re.fullmatch(r"\s*0*[0-9]{1,4}\s*", p) and 1 <= int(p) <= 4096 for p in parts):
             self.fail(f"{value!r}: give batch sizes from 1 to 4096, separated by commas, such as 1,8", param, ctx)
         return tuple(sorted({int(p) for p in parts}))
 
 
-class Fraction(click.FloatRange):
+class Finite(click.FloatRange):
+    """No comparison with NaN ever fails, nor one with infinity: a limit must be a number."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is no finite number", param, ctx)
+        return number
+
+
+class Fraction(Finite):
     """0.95 or 95%."""
 
     name = "FRACTION"

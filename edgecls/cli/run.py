@@ -24,7 +24,7 @@ def command(bundle: Path, images: tuple[Path, ...], device: str | None, top: int
     """Classify images with a bundle; preprocessing runs where the network runs."""
     from edgecls import pipeline
 
-    output = JsonOutput(json_file)
+    output = JsonOutput(json_file, bundle, *images)
     with Console(quiet) as console:
         result = pipeline.classify(bundle, images, device=device, threads=threads, top=top, progress=console.progress)
         console.notes(f"{a.image}: {a.note}" for a in result.images if a.note)

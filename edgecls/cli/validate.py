@@ -21,7 +21,7 @@ from edgecls.types import Gate
 @options.limit_option
 @click.option("--min-top1", type=options.Fraction(), help="Fail (exit code 2) under this accuracy.")
 @click.option("--min-agreement", type=options.Fraction(), help="Fail under this agreement with the reference.")
-@click.option("--max-logit-difference", type=click.FloatRange(0), metavar="RATIO",
+@click.option("--max-logit-difference", type=options.Finite(0), metavar="RATIO",
               help="Fail over this difference to the reference, relative to its logit range.")
 @options.json_option
 @options.quiet_option
@@ -30,7 +30,7 @@ def command(ctx: click.Context, bundle: Path, data: Path, reference: Path | None
             limit: int | None, min_top1: float | None, min_agreement: float | None,
             max_logit_difference: float | None, json_file: str | None, quiet: bool) -> None:
     """Measure a bundle's accuracy against labels and ONNX Runtime."""
-    output = JsonOutput(json_file)
+    output = JsonOutput(json_file, bundle, data, reference)
     gate = Gate(min_top1=min_top1, min_agreement=min_agreement, max_relative_logit_difference=max_logit_difference)
     if reference is None and (min_agreement is not None or max_logit_difference is not None):
         raise click.UsageError("--min-agreement and --max-logit-difference need --reference model.onnx")

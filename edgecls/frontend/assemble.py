@@ -68,7 +68,8 @@ def _contract(model: onnx.ModelProto, options: ExportOptions, source: str, prepr
         contract, scaled = _with_preprocessing(contract, model, wanted)
         notes.extend(scaled)
     elif not any(i.is_image for i in contract.inputs):
-        notes.append("no preprocessing is known: the network takes tensors; add --preprocess NAME|FILE to run images")
+        notes.append("no preprocessing is known: the network takes tensors; to run images: "
+                     "edgecls export ... --preprocess NAME|FILE")
     names = load_labels(options.labels) if options.labels else labels
     if names:
         contract = _with_labels(contract, model, tuple(names), None if options.labels else notes)

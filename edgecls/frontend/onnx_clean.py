@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import onnx
 import onnx.checker
+import onnx.helper
 import onnx.shape_inference
 import onnx.version_converter
 
@@ -25,6 +28,7 @@ def clean(model: onnx.ModelProto, origin: str, input_size: tuple[int, int] | Non
     """
     _refuse_float64(model, origin)
     _refuse_unknown_operators(model, origin)
+    _complete_outputs(model)
     strip(model)
     notes = [*_convert_opset(model, origin), *_bind_inputs(model, origin, input_size)]
     _infer_outputs(model, origin)
@@ -103,6 +107,16 @@ def _convert_opset(model: onnx.ModelProto, origin: str) -> list[str]:
     return [f"converted from ONNX opset {opset} to {OPSET}"]
 
 
+def _complete_outputs(model: onnx.ModelProto) -> None:
+    """Exporters of scikit-learn and others leave out shapes that the checker insists on and inference knows."""
+    if all(value.type.tensor_type.HasField("shape") for value in model.graph.output):
+        return
+    with contextlib.suppress(Exception):  # the checker words what is wrong
+        inferred = onnx.shape_inference.infer_shapes(model).graph.output
+        for value, found in zip(model.graph.output, inferred, strict=True):
+            value.CopyFrom(found)
+
+
 def _check(model: onnx.ModelProto, origin: str) -> None:
     try:
         onnx.checker.check_model(model)
@@ -117,8 +131,9 @@ def _bind_inputs(model: onnx.ModelProto, origin: str, input_size: tuple[int, int
     if not inputs or not model.graph.output:
         raise ModelError(f"{origin}: has no {'output' if inputs else 'input'}",
                          "give a network that takes an image or a tensor and answers with one")
-    del model.graph.input[:]  # before ONNX 1.4 weights were listed as inputs, too
+    del model.graph.input[:]  # before IR version 4 weights were listed as inputs, too, and had to be
     model.graph.input.extend(inputs)
+    model.ir_version = max(model.ir_version, onnx.helper.find_min_ir_version_for(model.opset_import, True))
     for value in model.graph.input:
         _bind_input(value, origin, input_size)
     if input_size and not any(image_layout(v) for v in model.graph.input):
@@ -146,7 +161,7 @@ def _bind_input(value: onnx.ValueInfoProto, origin: str, input_size: tuple[int, 
     for axis, dim in enumerate(dims(value)):
         if isinstance(dim, int) or (axis == 0 and dim == BATCH):
             continue
-        hint = "fix it with --input-size N or --input-size HxW" if axis in spatial else _SHAPE_HINT
+        hint = "fix it with: edgecls export ... --input-size N (or HxW)" if axis in spatial else _SHAPE_HINT
         raise ModelError(f"{origin}: input {value.name!r}: dimension {axis} ({dim or '?'}) is dynamic", hint)
 
 

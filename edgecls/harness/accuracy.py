@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 
 import msgspec
@@ -198,6 +199,9 @@ def _flips(row: ImageRow, ours: _Answer, theirs: _Answer, contract: Contract) ->
 
 
 def _check_gate(gate: Gate, contract: Contract, reference: Session | None) -> None:
+    limits = (gate.min_top1, gate.min_agreement, gate.max_relative_logit_difference)
+    if any(limit is not None and not math.isfinite(limit) for limit in limits):
+        raise DataError("a condition of the gate is no finite number: it decides nothing", "give a number")
     if gate.min_top1 is not None and contract.task != "single-label":
         raise DataError(f"a {contract.task} network has no top-1 accuracy to ask for", "leave out the top-1 condition")
     needs = gate.min_agreement is not None or gate.max_relative_logit_difference is not None

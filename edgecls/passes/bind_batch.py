@@ -45,7 +45,7 @@ def bind_batch(network: Network, batch: int) -> bool:
                 continue
             if axis:
                 raise ModelError(f"dimension {axis} of the input {value.name!r} is not fixed",
-                                 "export the network again with fixed sizes, for example --input-size 224")
+                                 "fix it with: edgecls export ... --input-size N (or HxW)")
             dim.dim_value = batch
             fired = True
     if fired:

@@ -223,8 +223,10 @@ def _instructions(name: str, m: InstructionResult) -> Row:
 
 
 def _conditions(name: str, c: Conditions) -> Row:
-    return {"file": name, "measured_at": c.measured_at, "warmup": c.settings.warmup, "runs": c.settings.runs,
-            "repeats": c.settings.repeats, "affinity": _joined(c.affinity), "cpu": c.before.cpu_model,
+    timed = not c.emulated  # a count is always five runs minus one
+    return {"file": name, "measured_at": c.measured_at, "warmup": c.settings.warmup if timed else None,
+            "runs": c.settings.runs if timed else None, "repeats": c.settings.repeats,
+            "affinity": _joined(c.affinity), "cpu": c.before.cpu_model,
             "kernel": c.before.kernel, "governor": c.before.governor, "clocks_before_mhz": _joined(c.before.clocks_mhz),
             "clocks_after_mhz": _joined(c.after.clocks_mhz), "temperature_before_c": c.before.temperature_c,
             "temperature_after_c": c.after.temperature_c, "load_before": c.before.load,

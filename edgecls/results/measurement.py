@@ -105,6 +105,7 @@ class LatencyResult(Result, tag_field="kind", tag="bench"):
 class InstructionResult(Result, tag_field="kind", tag="bench-instructions"):
     """`edgecls bench` where only executed instructions can be counted. It says nothing of time.
 
+    A sample is five runs minus one run, over four, whatever warmup and runs of conditions.settings say.
     instructions_per_inference: median of samples_instructions (one or more per repeat), for a batch of
     conditions.settings.batch images. spread: (largest - smallest) / smallest of the samples.
     """

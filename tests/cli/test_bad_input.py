@@ -155,6 +155,19 @@ def test_output_folders_are_checked_before_long_work(refused, road, bundle, tmp_
     refused("compile", road.model, "-t", "native", "-o", tmp_path, said="is a folder")
 
 
+def test_an_input_is_never_replaced(refused, road, bundle, tmp_path):
+    model, ecls, image = (tmp_path / source.name for source in (road.model, bundle, road.images[0]))
+    for copy, source in ((model, road.model), (ecls, bundle), (image, road.images[0])):
+        copy.write_bytes(source.read_bytes())
+    (tmp_path / "result.json").write_text("{}")
+    for command in (["compile", model, "-t", "native", "-o", model], ["check", model, "-t", "native", "--json", model],
+                    ["run", ecls, image, "--json", ecls], ["run", ecls, image, "--json", image],
+                    ["bench", ecls, "--json", ecls], ["explain", ecls, "--json", ecls],
+                    ["validate", ecls, "--data", road.data, "--reference", model, "--json", model],
+                    ["report", tmp_path / "result.json", "-o", tmp_path / "result.json"]):
+        refused(*command, said="would be lost")
+
+
 def in_child(arguments: list[object], prepare) -> tuple[int, str]:
     """Exit code and stderr of the command line in a forked child that `prepare` has weakened."""
     reader, writer = os.pipe()
@@ -223,6 +236,14 @@ def test_a_full_disk(road, tmp_path, monkeypatch, backend, target, limit, said):
     assert list(outputs.iterdir()) == [] == list(scratch.iterdir())
 
 
+def test_no_folder_for_temporary_files(refused, road, bundle, monkeypatch):
+    import tempfile
+
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/dev/null"])
+    refused("validate", bundle, "--data", road.data, "--reference", road.model, said="temporary")
+
+
 # ---------------------------------------------------------------- bundles
 
 
@@ -269,6 +290,12 @@ def test_data_sets(refused, bundle, tmp_path):
     (tmp_path / "wrong.csv").write_text("path,label\nno.png,red\n")
     for data in ("empty", "no", "wrong.csv"):
         refused("validate", bundle, "--data", tmp_path / data, said=data)
+
+
+@pytest.mark.parametrize("option", ["--min-top1", "--min-agreement", "--max-logit-difference"])
+@pytest.mark.parametrize("limit", ["nan", "inf"])
+def test_limits_that_nothing_could_break(refused, road, bundle, option, limit):
+    refused("validate", bundle, "--data", road.data, "--reference", road.model, option, limit, said=option)
 
 
 # ---------------------------------------------------------------- devices and tools

@@ -57,6 +57,7 @@ def test_control_characters_of_a_file_do_not_reach_the_terminal(cli, failing):
 
 @pytest.mark.parametrize("arguments", [
     ["frobnicate"], ["compile"], ["compile", "m.onnx", "--target", "aarch64", "-o", "x", "--batch", "0"],
+    ["compile", "m.onnx", "--target", "aarch64", "-o", "x", "--batch", "9" * 5000],
     ["compile", "m.onnx", "--target", "aarch64", "-o", "x", "--no-such-flag"], ["--no-such-flag"],
     ["validate", "b.ecls", "--data", "d", "--min-top1", "banana%"],
     ["validate", "b.ecls", "--data", "d", "--limit", "0"],

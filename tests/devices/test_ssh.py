@@ -9,15 +9,21 @@ import stat
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgecls.backends.tvm import CompileOptions, TvmBackend
 from edgecls.devices import LocalDevice, SshAddress, SshDevice, open_device
 from edgecls.devices.ssh import arch_of
 from edgecls.errors import DeviceError
 from edgecls.interfaces import Device
-from edgecls.targets import host_arch, load_target
+from edgecls.passes import optimize_graph
+from edgecls.pipeline import open_session
+from edgecls.targets import host_arch, load_target, native_target
+from edgecls.types import MeasureSettings
+from tests.models import MODELS, random_feed
 
 HOST_TARGET = load_target({"x86_64": "x86-64-avx2", "aarch64": "aarch64", "armv7": "armv7"}[host_arch()])
 
@@ -223,3 +229,21 @@ def test_no_address_becomes_an_option(rest):
     assert arguments[-2] == "--"
     assert not arguments[-1].startswith("-") and "@-" not in arguments[-1]
     assert not set(arguments[-1]) & set("=$; \n%/")
+
+
+def test_a_bundle_runs_over_ssh(server, tmp_path, monkeypatch):
+    """The whole session: installed, answered and timed there, as on this machine, and nothing left."""
+    graph = MODELS["classifier"]()
+    artifact = TvmBackend().compile(optimize_graph(graph), native_target(), CompileOptions(), tmp_path / "m.ecls")
+    monkeypatch.setenv("EDGECLS_SSH_CONFIG", str(server.config))
+    feed = random_feed(graph)
+    with open_session(artifact, server.spec, threads=2) as there, open_session(artifact, "local") as here:
+        assert there.facts().name == server.spec and not there.emulated
+        remote, local = there.run(feed), here.run(feed)
+        assert remote.keys() == local.keys() and all(np.array_equal(remote[name], local[name]) for name in local)
+        samples = there.measure(MeasureSettings(runs=20))
+        assert samples.kind == "time_ns" and len(samples.values) == 20 and min(samples.values) > 0
+        server.drop()
+        with pytest.raises(DeviceError):
+            there.run(feed)
+    assert server.leftovers() == []

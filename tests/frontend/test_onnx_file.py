@@ -46,7 +46,7 @@ def test_dynamic_height_and_width_are_refused_with_the_option_that_fixes_them(tm
     path = save(classifier(("N", 3, "H", "W")), tmp_path)
     with pytest.raises(ModelError, match=r"'image'.*dynamic") as caught:
         load_onnx(path)
-    assert "--input-size" in caught.value.hint
+    assert "edgecls export ... --input-size N" in caught.value.hint  # check and compile have no such option
     assert shape_of(load_onnx(path, ExportOptions(input_size=(16, 24)))) == ["batch", 3, 16, 24]
     nhwc = save(classifier(("N", "H", "W", 3)), tmp_path)
     assert shape_of(load_onnx(nhwc, ExportOptions(input_size=(16, 24)))) == ["batch", 16, 24, 3]
@@ -112,6 +112,30 @@ def test_weights_listed_as_inputs_are_not_inputs(tmp_path: Path) -> None:
     model = classifier()
     model.graph.input.append(helper.make_tensor_value_info("conv", TensorProto.FLOAT, [4, 3, 3, 3]))
     assert [i.name for i in load_onnx(save(model, tmp_path)).contract.inputs] == ["image"]
+
+
+def test_a_file_of_the_first_ir_versions_becomes_one_that_runs(tmp_path: Path) -> None:
+    model = classifier(opset=7)
+    model.ir_version = 3
+    model.graph.input.extend(helper.make_tensor_value_info(t.name, t.data_type, t.dims) for t in
+                             model.graph.initializer)
+    graph = load_onnx(save(model, tmp_path))
+    onnx.checker.check_model(onnx.load_from_string(graph.onnx))
+    np.testing.assert_allclose(run(graph.onnx, IMAGE[:1])[0],
+                               run(classifier().SerializeToString(), IMAGE[:1])[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("field", ["shape", "type"])
+def test_outputs_without_a_shape_or_type_get_one(tmp_path: Path, field: str) -> None:
+    model = classifier()
+    output = model.graph.output[0]
+    if field == "type":
+        output.ClearField("type")
+    else:
+        output.type.tensor_type.ClearField("shape")
+    made = onnx.load_from_string(load_onnx(save(model, tmp_path)).onnx).graph.output[0].type.tensor_type
+    assert made.elem_type == TensorProto.FLOAT
+    assert [d.dim_value for d in made.shape.dim] == [1, 5]
 
 
 def test_operators_of_other_domains_pass_and_unknown_standard_ones_do_not(tmp_path: Path) -> None:
@@ -241,3 +265,8 @@ def test_sizes(text: str, size: tuple[int, int]) -> None:
 def test_what_is_no_size(text: str) -> None:
     with pytest.raises(ModelError, match="input size"):
         parse_size(text)
+
+
+def test_a_network_without_preprocessing_names_the_command_that_adds_it(tmp_path: Path) -> None:
+    graph = load_onnx(save(classifier((1, 3, 8, 8)), tmp_path))
+    assert any("edgecls export ... --preprocess NAME|FILE" in note for note in graph.notes)

@@ -94,6 +94,14 @@ def test_an_output_that_is_not_finite_is_wrong_and_fails_the_gate(tmp_path):
     assert decode_json(encode_json(result), AccuracyResult) == result
 
 
+@pytest.mark.parametrize("key", ["min_top1", "min_agreement", "max_relative_logit_difference"])
+@pytest.mark.parametrize("limit", [float("nan"), float("inf")])
+def test_a_gate_that_could_never_fail_is_refused(tmp_path, key, limit):
+    session = FakeSession(by_red([[1, 0, 0, 0]]))
+    with pytest.raises(DataError, match="no finite number"):
+        validate_accuracy(session, session, dataset(tmp_path, ["a"]), Gate(**{key: limit}))
+
+
 @pytest.mark.parametrize(("gate", "passed"), [
     (Gate(min_top1=0.5), True), (Gate(min_top1=0.51), False),
     (Gate(min_agreement=1.0), True), (Gate(max_relative_logit_difference=0.1), True),

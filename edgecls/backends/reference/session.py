@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from edgecls.backends.host_session import HostSession, check_threads
 from edgecls.contract import Contract
 from edgecls.errors import DataError, ModelError
 from edgecls.oracle import import_onnxruntime
+from edgecls.output import work_folder
 from edgecls.types import Array, DeviceFacts, ExportedGraph, KernelTime, Layer, OptimizedGraph, TensorSpec
 
 _DTYPES = {"tensor(float)": "float32", "tensor(double)": "float64", "tensor(float16)": "float16",
@@ -92,8 +92,8 @@ class ReferenceSession(HostSession):
         if not 1 <= runs <= 1_000_000:
             raise DataError(f"a profile over {runs} runs is not possible", "choose 1 to 1000000 runs")
         batch = self.batches[0]
-        with tempfile.TemporaryDirectory(prefix="edgecls-") as folder:
-            runtime = open_onnxruntime(self._models[batch], self.threads, profile=str(Path(folder) / "profile"))
+        with work_folder() as folder:
+            runtime = open_onnxruntime(self._models[batch], self.threads, profile=str(folder / "profile"))
             feed = self._input(batch)
             for _ in range(runs):
                 runtime.run(None, feed)

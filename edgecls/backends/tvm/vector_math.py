@@ -1,0 +1,178 @@
+"""exp, tanh, sigmoid and erf as arithmetic on vectors: no call, so a loop with them stays a vector loop.
+
+Each function takes a TIR expression of type float32 or float32xN and returns one of the same type, made of add,
+multiply, compare and select, integer add, and, or and shift on the same bits, and at most one division. LLVM contracts
+multiply and add where the target has a fused instruction; the errors below hold with and without. They are the largest
+of all 2^32 arguments, in units in the last place of the float32 result, against float64; subnormal results may be zero.
+
+    exp  1.83    sigmoid  2.00    tanh  0.91    erf  1.60
+
+NaN gives NaN; infinities give inf, 0, 1 or -1. The polynomials are minimax fits in the stated range, weighted by the
+error they cause in the result; coefficients were rounded to float32 one by one, lowest power first, the others fitted
+again. The range reductions are those of Cephes (Moshier) and of Cody and Waite, "Software Manual for the Elementary
+Functions" (1980).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from edgecls.backends.tvm.environment import import_tvm
+
+_LOG2_E = 1.4426950216293335
+# ln 2 in two parts; the upper has 9 bits, so that its product with a whole number up to 2^15 is exact
+_LN2_HIGH, _LN2_LOW = 0.693359375, -0.00021219444170128554
+# 1.5 * 2^23, where neighbouring floats differ by one: adding it rounds to a whole number, which its low bits then hold
+_ROUND = 12582912.0
+_EXPONENT_BIAS, _MANTISSA_BITS = 127, 23
+# added before rounding: -1/2 makes n the floor, the rest keeps n = 0 for x = 0 and 127 for the largest finite result
+_DOWN, _NEAREST = -0.499995, 0.0
+_SIGN, _MAGNITUDE = -(2**31), 2**31 - 1
+
+# exp(r) = polynomial(r), r in [-0.001, ln 2 + 0.001], relative error 3e-9
+_EXP_ABOVE = (1.0, 1.0, 0.5000023245811462, 0.16663143038749695, 0.04185696691274643, 0.007865100167691708,
+              0.0019144436810165644)
+# the same, |r| <= 0.3475, relative error 4e-9
+_EXP_AROUND = (1.0, 1.0, 0.4999999403953552, 0.1666652113199234, 0.04166829213500023, 0.008368715643882751,
+               0.0013818697771057487)
+# tanh(x) = x + x * x^2 * polynomial(x^2), |x| <= 0.55, relative error 3.7e-8
+_TANH = (-0.3333294689655304, 0.1332072913646698, -0.05267200991511345, 0.01643787883222103)
+# erf(x) = x + x * polynomial(x^2), |x| <= 1, relative error 1.5e-9
+_ERF_INNER = (0.12837916612625122, -0.3761262595653534, 0.11283578723669052, -0.026853347197175026,
+              0.005187162198126316, -0.0007997853099368513, 7.806903886375949e-05)
+# erf(x) = 1 - polynomial(x)^8, x in [1, 3.95], absolute error 1.6e-8; from 3.92 on the result rounds to 1
+_ERF_OUTER = (1.0008347034454346, -0.14506055414676666, -0.06142640486359596, -0.01137351244688034,
+              0.012925843708217144, -0.002469727536663413, 0.00014984916197136045)
+
+
+def exp(x: Any) -> Any:
+    """2^n * exp(r), n = floor(x * log2(e)), r = x - n * ln 2 in [0, ln 2].
+
+    That n is at most 127 wherever the result is finite, so that 2^n is made of bits. inf from 88.7228394 on, 0 below
+    -87.3365479 or where the subnormals end.
+    """
+    steps = _Steps()
+    x = steps.bind(_between(steps, x, -88.0, 89.0))
+    value, power = _exp(steps, x, 1, _EXP_ABOVE, _DOWN)
+    return steps.result(value * power)
+
+
+def sigmoid(x: Any) -> Any:
+    """1 / (1 + exp(-x)), exp as 2^n * exp(r) with r in [-ln 2 / 2, ln 2 / 2]; 0 below -88.4."""
+    steps = _Steps()
+    x = steps.bind(_between(steps, x, -89.0, 88.0))
+    value, power = _exp(steps, x, -1, _EXP_AROUND, _NEAREST)
+    return steps.result(1.0 / (value * power + 1.0))
+
+
+def tanh(x: Any) -> Any:
+    """x + x * x^2 * polynomial(x^2) up to x = 0.55, from there 1 - 2 / (exp(2x) + 1); of |x|, with the sign of x.
+
+    |x| is limited to 10: from 9.01 on the result rounds to 1.
+    """
+    steps = _Steps()
+    x = steps.bind(x)
+    square = steps.bind(x * x)
+    magnitude = steps.bind(_absolute(x))
+    inner = magnitude * (square * _polynomial(square, _TANH)) + magnitude
+    value, power = _exp(steps, steps.bind(_at_most(magnitude, 10.0)), 2, _EXP_AROUND, _NEAREST)
+    outer = 1.0 - 2.0 / (value * power + 1.0)
+    return steps.result(_with_sign(_split(magnitude, 0.55, inner, outer), x))
+
+
+def erf(x: Any) -> Any:
+    """x + x * polynomial(x^2) up to x = 1, from there 1 - polynomial(x)^8; of |x|, with the sign of x."""
+    steps = _Steps()
+    x = steps.bind(x)
+    square = steps.bind(x * x)
+    magnitude = steps.bind(_absolute(x))
+    inner = magnitude * _polynomial(square, _ERF_INNER) + magnitude
+    root = steps.bind(_polynomial(steps.bind(_at_most(magnitude, 3.95)), _ERF_OUTER))
+    root = steps.bind(root * root)
+    root = steps.bind(root * root)
+    return steps.result(_with_sign(_split(magnitude, 1.0, inner, 1.0 - root * root), x))
+
+
+class _Steps:
+    """Names for values that are used more than once: written out at each use, an expression doubles with each."""
+
+    def __init__(self) -> None:
+        self._bound: list[tuple[Any, Any]] = []
+
+    def bind(self, value: Any) -> Any:
+        tvm = import_tvm()
+        value = tvm.tirx.convert(value)
+        variable = tvm.tirx.Var(f"t{len(self._bound)}", value.ty)
+        self._bound.append((variable, value))
+        return variable
+
+    def result(self, value: Any) -> Any:
+        """`value` inside all names."""
+        tvm = import_tvm()
+        for variable, bound in reversed(self._bound):
+            value = tvm.tirx.Let(variable, bound, value)
+        return value
+
+
+def _exp(steps: _Steps, x: Any, factor: int, coefficients: Sequence[float], shift: float) -> tuple[Any, Any]:
+    """exp(r) and 2^n: factor * x = n * ln 2 + r, n = round(factor * x * log2(e) + shift) in [-127, 128].
+
+    The factor, a power of two or its negative, goes into the constants. For -127 and 128 the power is 0 and inf.
+    """
+    tvm = import_tvm()
+    biased = _ROUND + _EXPONENT_BIAS
+    rounded = steps.bind(x * (factor * _LOG2_E) + (shift + biased) if shift == _NEAREST
+                         else x * (factor * _LOG2_E) + shift + biased)
+    n = steps.bind(rounded - biased)
+    r = steps.bind(x - n * (_LN2_HIGH / factor) - n * (_LN2_LOW / factor))
+    bits = tvm.tirx.reinterpret(_integers(x), rounded) << _MANTISSA_BITS
+    return (_polynomial(r, [c * factor**i for i, c in enumerate(coefficients)]),
+            tvm.tirx.reinterpret(x.ty, bits))
+
+
+def _polynomial(x: Any, coefficients: Sequence[float]) -> Any:
+    """Horner's rule; lowest power first."""
+    *rest, value = coefficients
+    for c in reversed(rest):
+        value = value * x + c
+    return value
+
+
+def _between(steps: _Steps, x: Any, low: float, high: float) -> Any:
+    """NaN stays."""
+    x = steps.bind(x)
+    return _at_most(steps.bind(_limit(x < low, low, x)), high)
+
+
+def _at_most(x: Any, high: float) -> Any:
+    """NaN stays."""
+    return _limit(x > high, high, x)
+
+
+def _limit(beyond: Any, limit: float, x: Any) -> Any:
+    tvm = import_tvm()
+    return tvm.tirx.Select(beyond, tvm.tirx.const(limit, x.ty), x)
+
+
+def _split(magnitude: Any, at: float, inner: Any, outer: Any) -> Any:
+    """outer for NaN."""
+    return import_tvm().tirx.Select(magnitude < at, inner, outer)
+
+
+def _absolute(x: Any) -> Any:
+    tvm = import_tvm()
+    return tvm.tirx.reinterpret(x.ty, tvm.tirx.reinterpret(_integers(x), x) & _MAGNITUDE)
+
+
+def _with_sign(magnitude: Any, x: Any) -> Any:
+    """magnitude: not negative."""
+    tvm = import_tvm()
+    sign = tvm.tirx.reinterpret(_integers(x), x) & _SIGN
+    return tvm.tirx.reinterpret(x.ty, tvm.tirx.reinterpret(_integers(x), magnitude) | sign)
+
+
+def _integers(x: Any) -> Any:
+    """int32 with as many lanes as x."""
+    tvm = import_tvm()
+    return tvm.ir.PrimType(str(x.ty.dtype).replace("float32", "int32"))

@@ -9,6 +9,7 @@ from typing import Any
 from edgecls.backends.tvm.call_plan import align
 from edgecls.backends.tvm.environment import import_tvm
 from edgecls.backends.tvm.object_file import write_object
+from edgecls.backends.tvm.vector_math import replace_math
 from edgecls.errors import InternalError
 
 
@@ -33,7 +34,7 @@ def build_kernels(functions: dict[str, Any], target: Any, prefix: str, folder: P
     from tvm.tirx.build import codegen_build
 
     names = {kernel: f"{prefix}_{index}" for index, kernel in enumerate(functions)}
-    named = {k: f.with_attr("global_symbol", names[k]) for k, f in functions.items()}
+    named = {k: replace_math(f).with_attr("global_symbol", names[k]) for k, f in functions.items()}
     module = tvm.IRModule({})
     # shapes are fixed at compile time and the generated wrappers pass exactly these: checks would only cost
     with tvm.transform.PassContext(config={"tirx.disable_assert": True}):

@@ -51,6 +51,7 @@ def rewrite(module: Any, owner: dict[str, str], target: Target, winograd_choice:
     if not any(g.anchor.kind in ("convolution", "depthwise") for g in groups):
         return Rewritten(module, owner={k: (v,) for k, v in owner.items()})
     rewriter = _Rewriter(graph, owner, target)
+    rewriter.keep(module)
     convolutions = [g for g in groups if g.anchor.kind == "convolution"]
     shapes = [rewriter.geometry(g) for g in convolutions]
     decisions = choose(shapes, target, winograd_choice)
@@ -89,6 +90,12 @@ class _Rewriter:
             self.builder.emit_func_output(output)
         self.done.module = self.builder.finalize()
         return self.done
+
+    def keep(self, module: Any) -> None:
+        """The kernels that the importer made are called by what stays as it is."""
+        for variable, function in module.functions.items():
+            if variable.name_hint != "main":
+                self.builder.update_func(variable, function)
 
     # ---- families
 

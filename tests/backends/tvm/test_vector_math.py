@@ -1,0 +1,191 @@
+"""exp, sigmoid, tanh and erf: accuracy in units in the last place, vectors, and no call of a library."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.special
+from elftools.elf.elffile import ELFFile
+
+from edgecls.backends.tvm import CompileOptions, TvmBackend, vector_math
+from edgecls.backends.tvm.environment import import_tvm, tvm_target
+from edgecls.bundle import open_bundle, read_member
+from edgecls.devices import open_device
+from edgecls.passes import optimize_graph
+from edgecls.targets import load_target, native_target
+from edgecls.types import Array, ExportedGraph
+from tests.models import MODELS, Builder
+
+BOARDS = ("raspberry-pi-4", "armv7", "x86-64-avx2", "x86-64-avx512")
+REFERENCE: dict[str, Callable[[Array], Array]] = {
+    "exp": np.exp, "sigmoid": lambda x: 1 / (1 + np.exp(-x)), "tanh": np.tanh, "erf": scipy.special.erf}
+# what the module's docstring states
+LIMITS = {"exp": 1.84, "sigmoid": 2.0, "tanh": 1.39, "erf": 1.84}
+SUBNORMAL = 2.0**-126
+# the worst arguments found, where the range reduction and the branches change, and the ends of the results
+HARD = (-0.03718498349189758, -0.007374137174338102, -0.0009130242397077382, -0.0005842745304107666,
+        0.1363345980644226, 0.16401627659797668, 1.3153403997421265, -3.2428700923919678, 0.55, 1.0, 3.92,
+        3.95, 9.01, 10.0, 88.0, 89.0, 88.72283, 88.72284, -87.33654, -87.33655, -88.3701, -88.38, -88.5, -88.7,
+        -16.664158, -16.642534255981445, -0.02233222126960754, -0.023936063051223755, -0.566987, 1.0050551,
+        1.1777719, 1.1977719, 1.2150896, 0.5514054, -0.000344991, 1.2, 1e-7, -1e-7, 0.34657359, 0.69314718)
+SPECIAL = (0.0, -0.0, np.inf, -np.inf, np.nan, 3.4e38, -3.4e38)
+
+
+def element_wise(name: str, count: int, lanes: int) -> Any:
+    """PrimFunc with the call, in a vector loop."""
+    tvm = import_tvm()
+    from tvm import te
+
+    x = te.placeholder((count,), name="x")
+    function = te.create_prim_func([x, te.compute((count,), lambda i: getattr(tvm.tirx, name)(x[i]), name="y")])
+    schedule = tvm.s_tir.Schedule(function)
+    _, inner = schedule.split(schedule.get_loops(schedule.get_sblock("y"))[0], [None, lanes])
+    schedule.vectorize(inner)
+    return schedule.mod["main"]
+
+
+def build(function: Any, target: Any) -> Any:
+    tvm = import_tvm()
+    with tvm.transform.PassContext(config={"tirx.disable_assert": True}):
+        return tvm.compile(tvm.IRModule({"main": function.with_attr("global_symbol", "main")}), target=target)
+
+
+def check(name: str, x: Array, y: Array, limit: float) -> None:
+    """Largest error of normal results; other results are right, subnormal ones may be zero."""
+    with np.errstate(all="ignore"):
+        exact = REFERENCE[name](x.astype(np.float64))
+        finite = np.isfinite(exact.astype(np.float32))
+        normal = finite & (np.abs(exact) >= SUBNORMAL)
+        places = np.ldexp(1.0, np.frexp(exact)[1] - 24)
+        error = np.where(normal, np.abs(y - exact) / places, 0)
+        worst = int(np.argmax(error))
+        assert error[worst] <= limit, f"{name}({x[worst]!r}) = {y[worst]!r}, off by {error[worst]}"
+        np.testing.assert_array_equal(y[~finite], exact[~finite].astype(np.float32))
+    assert np.all(np.abs(y[finite & ~normal]) <= SUBNORMAL), name
+    assert name == "exp" or np.nanmax(np.abs(y), initial=0) <= 1
+    positive = np.abs(y) if name in ("exp", "sigmoid") else np.copysign(y, x)
+    np.testing.assert_array_equal(y, positive)
+
+
+@pytest.mark.parametrize("fused", [True, False], ids=["native", "baseline"])
+@pytest.mark.parametrize("name", LIMITS)
+def test_the_stated_error_holds_on_a_sample(name: str, fused: bool) -> None:
+    """One in 4093 of all float32, and the hard ones. The baseline of x86-64 has no fused multiply-add."""
+    bits = np.arange(0, 1 << 32, 4093, dtype=np.uint64).astype(np.uint32)
+    x = np.concatenate([bits.view(np.float32), np.array(HARD + SPECIAL, np.float32), -np.array(HARD, np.float32)])
+    x = np.concatenate([x, np.zeros(-len(x) % 16, np.float32)])
+    tvm = import_tvm()
+    function = vector_math.replace_math(element_wise(name, len(x), 16))
+    y = tvm.runtime.tensor(np.zeros_like(x))
+    build(function, tvm_target(native_target()) if fused else "llvm")["main"](tvm.runtime.tensor(x), y)
+    check(name, x, y.numpy(), LIMITS[name])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fused", [True, False], ids=["native", "baseline"])
+@pytest.mark.parametrize("name", LIMITS)
+def test_the_stated_error_holds_for_all_arguments(name: str, fused: bool) -> None:
+    tvm = import_tvm()
+    count = 1 << 20
+    library = build(vector_math.replace_math(element_wise(name, count, 16)),
+                    tvm_target(native_target()) if fused else "llvm")
+    y = tvm.runtime.tensor(np.zeros(count, np.float32))
+    for start in range(0, 1 << 32, count):
+        x = np.arange(start, start + count, dtype=np.uint64).astype(np.uint32).view(np.float32)
+        library["main"](tvm.runtime.tensor(x), y)
+        check(name, x, y.numpy(), LIMITS[name])
+
+
+@pytest.mark.parametrize("target", ["raspberry-pi-4", "armv7"])
+def test_the_stated_error_holds_on_boards(target: str, tmp_path: Path) -> None:
+    """Executed by qemu; armv7 flushes subnormal numbers."""
+    points = np.concatenate([np.linspace(-12, 12, 4001), np.geomspace(1e-30, 100, 999), -np.geomspace(1e-30, 100, 999),
+                             HARD, SPECIAL]).astype(np.float32)
+    b = Builder(opset=20)
+    x = b.input("x", ("batch", len(points)))
+    for name in LIMITS:
+        b.output(b.node(name.capitalize(), x), name)
+    artifact = TvmBackend().compile(optimize_graph(b.finish(), (1,)), load_target(target), CompileOptions(),
+                                    tmp_path / "m.ecls")
+    with open_device("qemu", load_target(target)) as device, TvmBackend().open_session(artifact, device) as session:
+        answers = session.run({"x": points[None]})
+    for name, limit in LIMITS.items():
+        check(name, points, answers[name][0], limit)
+
+
+def gates() -> ExportedGraph:
+    """What classifiers are made of: gates, GELU and softmax."""
+    b = Builder(opset=20)
+    x = b.input("x", ("batch", 16, 12))
+    for op in ("Sigmoid", "Tanh", "Gelu", "HardSwish", "HardSigmoid", "Elu", "Softmax"):
+        b.output(b.node(op, x), op.lower())
+    b.output(b.node("Gelu", x, approximate="tanh"), "gelu_tanh")
+    b.output(b.node("Mul", x, b.node("Sigmoid", x)), "silu")
+    return b.finish()
+
+
+@pytest.mark.parametrize("target", BOARDS)
+@pytest.mark.parametrize("make", [gates, MODELS["attention"], MODELS["classifier"]],
+                         ids=["gates", "attention", "classifier"])
+def test_a_model_calls_no_library(make: Callable[[], ExportedGraph], target: str, tmp_path: Path) -> None:
+    artifact = TvmBackend().compile(optimize_graph(make(), (1,)), load_target(target), CompileOptions(),
+                                    tmp_path / "m.ecls")
+    elf = ELFFile(io.BytesIO(read_member(open_bundle(artifact.path), "model.so")))
+    undefined = {s.name for s in elf.get_section_by_name(".dynsym").iter_symbols() if s["st_shndx"] == "SHN_UNDEF"}
+    assert undefined <= {"", "memcpy", "memset"}
+
+
+@pytest.mark.parametrize("target", BOARDS)
+@pytest.mark.parametrize("name", LIMITS)
+def test_vector_loops_stay_vector_loops(name: str, target: str) -> None:
+    llvm = tvm_target(load_target(target))
+    plain = build(element_wise(name, 64, 8), llvm).mod.inspect_source("ll")
+    own = build(vector_math.replace_math(element_wise(name, 64, 8)), llvm).mod.inspect_source("ll")
+    scalar = r"= f(?:mul|add|sub|div|cmp)(?: \w+)* float "
+    assert re.search(rf"call .*(?:{name}|exp)", plain), "the call that is replaced"
+    assert "<8 x float>" in own
+    assert not re.search(scalar, own)
+    assert not re.search(r"call .*@(?!llvm\.|main_compute_|__tvm)", own)
+
+
+def test_other_types_and_calls_stay() -> None:
+    tvm = import_tvm()
+    import tvm_ffi
+    from tvm import te
+
+    x = te.placeholder((4,), "float64", name="x")
+    function = te.create_prim_func([x, te.compute((4,), lambda i: tvm.tirx.exp(x[i]), name="y")])
+    assert tvm_ffi.structural_equal(vector_math.replace_math(function), function)
+    rest = element_wise("log", 16, 4)
+    assert tvm_ffi.structural_equal(vector_math.replace_math(rest), rest)
+
+
+def test_calls_inside_calls_and_unrolled_rows() -> None:
+    """A SiLU of a SiLU behind an unrolled reduction: every copy of a row has its own values."""
+    tvm = import_tvm()
+    from tvm import te
+
+    random = np.random.default_rng(0)
+    a, b = (random.standard_normal(s).astype(np.float32) for s in ((8, 5), (5, 16)))
+    p, q = te.placeholder(a.shape, name="a"), te.placeholder(b.shape, name="b")
+    k = te.reduce_axis((0, 5), "k")
+    product = te.compute((8, 16), lambda i, j: te.sum(p[i, k] * q[k, j], axis=k), name="product")
+    sigmoid = tvm.tirx.sigmoid
+    gated = te.compute((8, 16), lambda i, j: sigmoid(product[i, j] * sigmoid(product[i, j])), name="gated")
+    schedule = tvm.s_tir.Schedule(te.create_prim_func([p, q, gated]))
+    rows, columns = schedule.get_loops(schedule.get_sblock("gated"))
+    outer, row = schedule.split(rows, [None, 4])
+    schedule.compute_at(schedule.get_sblock("product"), outer)
+    schedule.unroll(row)
+    schedule.vectorize(columns)
+    out = tvm.runtime.tensor(np.zeros((8, 16), np.float32))
+    build(vector_math.replace_math(schedule.mod["main"]), "llvm")["main"](
+        tvm.runtime.tensor(a), tvm.runtime.tensor(b), out)
+    x = a.astype(np.float64) @ b
+    np.testing.assert_allclose(out.numpy(), REFERENCE["sigmoid"](x * REFERENCE["sigmoid"](x)), rtol=1e-5)

@@ -6,13 +6,13 @@ import os
 from pathlib import Path
 
 from edgecls.devices.local import LocalDevice, host_lacks
-from edgecls.devices.qemu import QemuDevice
+from edgecls.devices.qemu import Block, QemuDevice
 from edgecls.devices.ssh import SshAddress, SshDevice
 from edgecls.errors import DeviceError
 from edgecls.interfaces import Device
 from edgecls.types import Target
 
-__all__ = ["LocalDevice", "QemuDevice", "SshAddress", "SshDevice", "host_lacks", "open_device"]
+__all__ = ["Block", "LocalDevice", "QemuDevice", "SshAddress", "SshDevice", "host_lacks", "open_device"]
 
 
 def open_device(spec: str | None, target: Target) -> Device:

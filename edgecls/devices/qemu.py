@@ -6,8 +6,10 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import IO, NamedTuple
 
 from edgecls.devices.local import LocalDevice
 from edgecls.devices.process import PipeProcess
@@ -26,18 +28,31 @@ _SYSROOT: dict[Arch, tuple[str, str]] = {
 }
 _PLUGIN_SOURCE = Path(__file__).with_name("qemu_plugin.c")
 _COUNT_TIMEOUT_S = 4 * 3600.0
+_NO_PLUGINS = "run it without counting; if qemu says that plugins are disabled: apt install qemu-user"
+
+
+class Block(NamedTuple):
+    """A run of instructions with one entry, and how often it was entered. code: their disassembly.
+
+    file, offset: where the code was loaded from; "" and 0 for code that is in no file.
+    """
+
+    file: str
+    offset: int
+    code: tuple[str, ...]
+    executed: int
 
 
 class QemuDevice(LocalDevice):
     """edgecls.interfaces.Device for a target's ISA, with the CPU model Target.qemu_cpu.
 
-    The C library is the one in QEMU_LD_PREFIX (qemu's own variable) or Debian's cross library; static programs need
-    none. Programs see an empty environment and fixed random bytes, so that counts are repeatable.
+    The C library is the one in `sysroot`: by default QEMU_LD_PREFIX (qemu's own variable) or Debian's cross library;
+    static programs need none. Programs see an empty environment and fixed random bytes, so that counts are repeatable.
     """
 
     emulated = True
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, sysroot: Path | None = None) -> None:
         """Raises DeviceError when qemu is not installed or does not know the CPU."""
         arch = target.cpu.arch
         if target.qemu_cpu is None:
@@ -50,7 +65,7 @@ class QemuDevice(LocalDevice):
                               "run: apt install qemu-user")
         super().__init__(f"qemu:{target.qemu_cpu}", arch)
         self._cpu, self._program = target.qemu_cpu, program
-        self._sysroot = Path(os.environ.get("QEMU_LD_PREFIX") or _SYSROOT[arch][0])
+        self._sysroot = sysroot or Path(os.environ.get("QEMU_LD_PREFIX") or _SYSROOT[arch][0])
         self._plugin: Path | None = None
         self._version = _ask(program, "--version").partition("\n")[0].strip()
         if not re.search(rf"(?<![\w.-]){re.escape(self._cpu)}(?![\w.-])", _ask(program, "-cpu", "help")):
@@ -70,27 +85,38 @@ class QemuDevice(LocalDevice):
 
         Raises DeviceError when the program fails, ToolchainError when there is no compiler for the counter.
         """
+        with tempfile.TemporaryFile() as report:
+            self._run_counted(argv, report)
+            count = report.read(64).strip()
+        if not count.isdigit():
+            raise DeviceError(f"{self.name}: the instructions of {argv[0]} were not counted", _NO_PLUGINS)
+        return int(count)
+
+    def executed_blocks(self, argv: Sequence[str]) -> list[Block]:
+        """All code that a whole run of argv executes. Raises as count_instructions does."""
+        with tempfile.TemporaryFile() as report:
+            self._run_counted(argv, report, ",blocks=on")
+            found = parse_blocks(line.decode(errors="replace") for line in report)
+        if not found:
+            raise DeviceError(f"{self.name}: the code of {argv[0]} was not recorded", _NO_PLUGINS)
+        return found
+
+    def _run_counted(self, argv: Sequence[str], report: IO[bytes], options: str = "") -> None:
         self._check_program(argv)
         plugin = self._plugin = self._plugin or self._build_plugin()
-        read_end, write_end = os.pipe()
-        with os.fdopen(read_end, "rb") as report:
-            try:
-                option = f"{str(plugin).replace(',', ',,')},fd={write_end}"
-                done = subprocess.run([*self._command(), "-plugin", option, *argv], env={}, pass_fds=(write_end,),
-                                      stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                                      timeout=_COUNT_TIMEOUT_S, start_new_session=True)
-            except (OSError, subprocess.TimeoutExpired) as error:
-                raise DeviceError(f"{self.name}: {argv[0]} could not be run to count instructions: {error}",
-                                  "run the same command without counting to see what it does") from None
-            finally:
-                os.close(write_end)
-            count = report.read(64).strip()
-        if done.returncode or not count.isdigit():
+        option = f"{str(plugin).replace(',', ',,')},fd={report.fileno()}{options}"
+        try:
+            done = subprocess.run([*self._command(), "-plugin", option, *argv], env={}, pass_fds=(report.fileno(),),
+                                  stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                                  timeout=_COUNT_TIMEOUT_S, start_new_session=True)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise DeviceError(f"{self.name}: {argv[0]} could not be run to count instructions: {error}",
+                              "run the same command without counting to see what it does") from None
+        if done.returncode:
             said = done.stderr.decode(errors="replace").strip().splitlines()
             raise DeviceError(f"{self.name}: {argv[0]} ended with status {done.returncode} while its instructions were "
-                              f"counted{': ' + said[-1] if said else ''}",
-                              "run it without counting; if qemu says that plugins are disabled: apt install qemu-user")
-        return int(count)
+                              f"counted{': ' + said[-1] if said else ''}", _NO_PLUGINS)
+        report.seek(0)
 
     def _command(self) -> list[str]:
         sysroot = ["-L", str(self._sysroot)] if self._sysroot.is_dir() else []
@@ -117,6 +143,27 @@ class QemuDevice(LocalDevice):
             ["-O2", "-shared", "-fPIC", f"-DEC_PLUGIN_VERSION={2 if major and int(major[1]) >= 9 else 1}",
              str(_PLUGIN_SOURCE), "-o", str(plugin)])
         return plugin
+
+
+def parse_blocks(report: Iterable[str]) -> list[Block]:
+    """What qemu_plugin.c writes with blocks=on. A block that was translated twice is two blocks here."""
+    places: dict[str, tuple[str, int]] = {}
+    code: dict[str, list[str]] = {}
+    texts: dict[str, str] = {}
+    found = []
+    lines: list[str] = []
+    for line in report:
+        if line[0] == "\t":
+            text = line.strip()
+            lines.append(texts.setdefault(text, text))
+            continue
+        kind, number, *rest = line.rstrip("\n").split(" ", 3)
+        if kind == "block":
+            places[number] = (rest[1], int(rest[0])) if rest else ("", 0)
+            lines = code[number] = []
+        elif rest[0] != "0":
+            found.append(Block(*places[number], tuple(code[number]), int(rest[0])))
+    return found
 
 
 def _ask(program: str, *args: str) -> str:

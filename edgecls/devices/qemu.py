@@ -34,13 +34,15 @@ _NO_PLUGINS = "run it without counting; if qemu says that plugins are disabled: 
 class Block(NamedTuple):
     """A run of instructions with one entry, and how often it was entered. code: their disassembly.
 
-    file, offset: where the code was loaded from; "" and 0 for code that is in no file.
+    file, offset: where the code was loaded from; "" and 0 for code that is in no file. part: of the run, in which it
+    was entered; a block that is entered in several parts is listed for each.
     """
 
     file: str
     offset: int
     code: tuple[str, ...]
     executed: int
+    part: int = 0
 
 
 class QemuDevice(LocalDevice):
@@ -92,10 +94,16 @@ class QemuDevice(LocalDevice):
             raise DeviceError(f"{self.name}: the instructions of {argv[0]} were not counted", _NO_PLUGINS)
         return int(count)
 
-    def executed_blocks(self, argv: Sequence[str]) -> list[Block]:
-        """All code that a whole run of argv executes. Raises as count_instructions does."""
+    def executed_blocks(self, argv: Sequence[str], library: str = "", starts: Sequence[int] = ()) -> list[Block]:
+        """All code that a whole run of argv executes. Raises as count_instructions does.
+
+        Part n of the run begins whenever the program enters starts[n - 1], an offset in the file `library`.
+        """
+        options = [",blocks=on"]
+        if starts:
+            options += [f"library={library.replace(',', ',,')}", f"starts={':'.join(map(str, starts))}"]
         with tempfile.TemporaryFile() as report:
-            self._run_counted(argv, report, ",blocks=on")
+            self._run_counted(argv, report, ",".join(options))
             found = parse_blocks(line.decode(errors="replace") for line in report)
         if not found:
             raise DeviceError(f"{self.name}: the code of {argv[0]} was not recorded", _NO_PLUGINS)
@@ -161,8 +169,9 @@ def parse_blocks(report: Iterable[str]) -> list[Block]:
         if kind == "block":
             places[number] = (rest[1], int(rest[0])) if rest else ("", 0)
             lines = code[number] = []
-        elif rest[0] != "0":
-            found.append(Block(*places[number], tuple(code[number]), int(rest[0])))
+        else:
+            part, times = map(int, rest)
+            found.append(Block(*places[number], tuple(code[number]), times, part))
     return found
 
 

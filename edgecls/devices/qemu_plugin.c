@@ -3,8 +3,9 @@
  * At exit it writes to the file descriptor given as `fd=N` either their number, in decimal, or, with the option
  * `blocks=on`, what was executed: for every translated block of code a line `block NUMBER OFFSET FILE` (where the code
  * lies in which file; `block NUMBER` alone for code that is in none) with its instructions as text, one a line after a
- * tab; and lines `executed NUMBER TIMES`. A block is counted when it is entered, so a run is repeatable but for what
- * the kernel makes of it (addresses, time).
+ * tab; and lines `executed NUMBER PART TIMES`. With `library=FILE` and `starts=OFFSET:OFFSET:...` part N of a run begins
+ * whenever the Nth of these places in that file is entered; part 0 is what comes before. A block is counted when it is
+ * entered, so a run is repeatable but for what the kernel makes of it (addresses, time).
  *
  * qemu's own header is not packaged everywhere; the few declarations used here are the same in all versions of the
  * interface, only its number differs: EC_PLUGIN_VERSION is 1 before qemu 9 and 2 from then on.
@@ -63,8 +64,9 @@ static void on_exit_of_guest(qemu_plugin_id_t id, void *data) {
 /* ---------------------------------------------------------------- blocks=on */
 
 typedef struct block {
-  uint64_t executed;
   struct block *earlier;
+  size_t begins; /* the part, 0 for none */
+  uint64_t executed[]; /* in each part */
 } block;
 
 typedef struct mapping {
@@ -78,6 +80,9 @@ static unsigned long blocks;
 static FILE *code;
 static char *code_text;
 static size_t code_bytes;
+static const char *library = "";
+static const char *starts = "";
+static size_t parts = 1, part; /* the parts follow each other in a guest of one thread */
 
 /* Where `address` of this process, which is also the guest's, was mapped from; false when from no file. */
 static bool find_mapping(uintptr_t address, mapping *found) {
@@ -99,32 +104,48 @@ static bool find_mapping(uintptr_t address, mapping *found) {
   return in_file;
 }
 
-static void describe(const struct qemu_plugin_tb *tb) {
+static size_t part_that_begins(uint64_t offset, const char *file) {
+  size_t number = 1;
+  if (strcmp(file, library) != 0) return 0;
+  for (const char *p = starts; *p != '\0'; number++) {
+    char *end;
+    if (strtoull(p, &end, 10) == offset) return number;
+    p = end + (*end == ':');
+  }
+  return 0;
+}
+
+/* Returns the part that begins here. */
+static size_t describe(const struct qemu_plugin_tb *tb) {
   static mapping last;
   uintptr_t address = (uintptr_t)qemu_plugin_insn_haddr(qemu_plugin_tb_get_insn(tb, 0));
   bool in_file = (address >= last.begin && address < last.end) || find_mapping(address, &last);
+  uint64_t offset = in_file ? address - last.begin + last.offset : 0;
   fprintf(code, "block %lu", blocks);
-  if (in_file) fprintf(code, " %llu %s", (unsigned long long)(address - last.begin + last.offset), last.file);
+  if (in_file) fprintf(code, " %llu %s", (unsigned long long)offset, last.file);
   fputc('\n', code);
   for (size_t i = 0; i < qemu_plugin_tb_n_insns(tb); i++) {
     char *text = qemu_plugin_insn_disas(qemu_plugin_tb_get_insn(tb, i));
     fprintf(code, "\t%s\n", text != NULL ? text : "?");
     free(text);
   }
+  return in_file ? part_that_begins(offset, last.file) : 0;
 }
 
 static void on_enter(unsigned int vcpu, void *data) {
   (void)vcpu;
-  __atomic_fetch_add(&((block *)data)->executed, 1, __ATOMIC_RELAXED);
+  block *entered = data;
+  if (entered->begins > 0) part = entered->begins;
+  __atomic_fetch_add(&entered->executed[part], 1, __ATOMIC_RELAXED);
 }
 
 static void on_translate_block(qemu_plugin_id_t id, struct qemu_plugin_tb *tb) {
   (void)id;
-  block *new = calloc(1, sizeof *new);
+  block *new = calloc(1, sizeof *new + parts * sizeof new->executed[0]);
   if (new == NULL) abort();
   new->earlier = latest;
   latest = new;
-  describe(tb);
+  new->begins = describe(tb);
   blocks++;
   qemu_plugin_register_vcpu_tb_exec_cb(tb, on_enter, QEMU_PLUGIN_CB_NO_REGS, new);
 }
@@ -132,8 +153,13 @@ static void on_translate_block(qemu_plugin_id_t id, struct qemu_plugin_tb *tb) {
 static void report_blocks(qemu_plugin_id_t id, void *data) {
   (void)id, (void)data;
   unsigned long number = blocks;
-  for (const block *b = latest; b != NULL; b = b->earlier)
-    fprintf(code, "executed %lu %llu\n", --number, (unsigned long long)__atomic_load_n(&b->executed, __ATOMIC_RELAXED));
+  for (const block *b = latest; b != NULL; b = b->earlier) {
+    number--;
+    for (size_t i = 0; i < parts; i++) {
+      unsigned long long times = __atomic_load_n(&b->executed[i], __ATOMIC_RELAXED);
+      if (times > 0) fprintf(code, "executed %lu %zu %llu\n", number, i, times);
+    }
+  }
   if (fclose(code) != 0) return;
   for (size_t done = 0; done < code_bytes;) {
     ssize_t written = write(report_fd, code_text + done, code_bytes - done);
@@ -144,10 +170,16 @@ static void report_blocks(qemu_plugin_id_t id, void *data) {
 
 EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, int argc, char **argv) {
   (void)info;
-  if (argc < 1 || strncmp(argv[0], "fd=", 3) != 0) return -1;
-  report_fd = atoi(argv[0] + 3);
-  bool with_blocks = argc == 2 && strcmp(argv[1], "blocks=on") == 0;
-  if (argc != 1 && !with_blocks) return -1;
+  bool with_blocks = false;
+  for (int i = 0; i < argc; i++) {
+    if (strncmp(argv[i], "fd=", 3) == 0) report_fd = atoi(argv[i] + 3);
+    else if (strcmp(argv[i], "blocks=on") == 0) with_blocks = true;
+    else if (strncmp(argv[i], "library=", 8) == 0) library = strdup(argv[i] + 8);
+    else if (strncmp(argv[i], "starts=", 7) == 0) starts = strdup(argv[i] + 7);
+    else return -1;
+  }
+  if (report_fd < 0 || library == NULL || starts == NULL) return -1;
+  for (const char *p = starts; *p != '\0'; p++) parts += p == starts || *p == ':';
   if (with_blocks && (code = open_memstream(&code_text, &code_bytes)) == NULL) return -1;
   qemu_plugin_register_vcpu_tb_trans_cb(id, with_blocks ? on_translate_block : on_translate);
   qemu_plugin_register_atexit_cb(id, with_blocks ? report_blocks : on_exit_of_guest, NULL);

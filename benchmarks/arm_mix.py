@@ -11,7 +11,7 @@ from edgecls.devices import Block
 
 _SCALAR = {"q": 16, "x": 8, "d": 8, "w": 4, "s": 4, "h": 2, "b": 1}
 _ZEROED = 64  # bytes that `dc zva` of every Cortex-A writes
-_LIST = re.compile(r"\{(.*)\}(\[\d+\])?")
+_LIST = re.compile(r"\{(.*)\}(\[\w+\])?")
 _SPILL = re.compile(r"(ld|st)(r|p|ur) [qd]\d+.*\[(sp|x29)\b")
 
 

@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -49,12 +49,14 @@ class QemuDevice(LocalDevice):
     """edgecls.interfaces.Device for a target's ISA, with the CPU model Target.qemu_cpu.
 
     The C library is the one in `sysroot`: by default QEMU_LD_PREFIX (qemu's own variable) or Debian's cross library;
-    static programs need none. Programs see an empty environment and fixed random bytes, so that counts are repeatable.
+    static programs need none. Programs see no environment but `environment`, and fixed random bytes, so that counts are
+    repeatable.
     """
 
     emulated = True
 
-    def __init__(self, target: Target, sysroot: Path | None = None) -> None:
+    def __init__(self, target: Target, sysroot: Path | None = None,
+                 environment: Mapping[str, str] | None = None) -> None:
         """Raises DeviceError when qemu is not installed or does not know the CPU."""
         arch = target.cpu.arch
         if target.qemu_cpu is None:
@@ -68,6 +70,7 @@ class QemuDevice(LocalDevice):
         super().__init__(f"qemu:{target.qemu_cpu}", arch)
         self._cpu, self._program = target.qemu_cpu, program
         self._sysroot = sysroot or Path(os.environ.get("QEMU_LD_PREFIX") or _SYSROOT[arch][0])
+        self._environment = dict(environment or {})
         self._plugin: Path | None = None
         self._version = _ask(program, "--version").partition("\n")[0].strip()
         if not re.search(rf"(?<![\w.-]){re.escape(self._cpu)}(?![\w.-])", _ask(program, "-cpu", "help")):
@@ -80,7 +83,7 @@ class QemuDevice(LocalDevice):
 
     def start(self, argv: Sequence[str]) -> Process:
         self._check_program(argv)
-        return PipeProcess([*self._command(), *argv], device=self.name, env={})
+        return PipeProcess([*self._command(), *argv], device=self.name, env=self._environment)
 
     def count_instructions(self, argv: Sequence[str]) -> int:
         """Guest instructions of all threads in a whole run of argv, its start-up included.
@@ -114,9 +117,9 @@ class QemuDevice(LocalDevice):
         plugin = self._plugin = self._plugin or self._build_plugin()
         option = f"{str(plugin).replace(',', ',,')},fd={report.fileno()}{options}"
         try:
-            done = subprocess.run([*self._command(), "-plugin", option, *argv], env={}, pass_fds=(report.fileno(),),
-                                  stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                                  timeout=_COUNT_TIMEOUT_S, start_new_session=True)
+            done = subprocess.run([*self._command(), "-plugin", option, *argv], env=self._environment,
+                                  pass_fds=(report.fileno(),), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                  stderr=subprocess.PIPE, timeout=_COUNT_TIMEOUT_S, start_new_session=True)
         except (OSError, subprocess.TimeoutExpired) as error:
             raise DeviceError(f"{self.name}: {argv[0]} could not be run to count instructions: {error}",
                               "run the same command without counting to see what it does") from None

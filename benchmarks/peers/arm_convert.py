@@ -1,0 +1,67 @@
+"""ONNX files in the peers' own forms, made by their converters on this machine."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from benchmarks.evidence import say
+from benchmarks.peers.arm_root import WHEELS
+
+PNNX = "20261020"
+
+
+class Converter:
+    """venv: a virtual environment for the converters, made when needed; folder: where converted files stay."""
+
+    def __init__(self, venv: Path, folder: Path) -> None:
+        self._venv, self._folder = venv.absolute(), folder.absolute()
+
+    def convert(self, peer: str, model: Path) -> Path:
+        """The file that the runner of `peer` is given. Raises CalledProcessError when the converter fails."""
+        if peer == "ncnn":
+            return self._made(f"pnnx-{PNNX}", model, (".ncnn.bin", ".ncnn.param"), self._to_ncnn)
+        if peer == "mnn":
+            return self._made(f"mnn-{WHEELS['mnn']}", model, (".mnn",), self._to_mnn)
+        return model.absolute()
+
+    def _made(self, converter: str, model: Path, suffixes: Sequence[str], make: Callable[[Path, Path], None]) -> Path:
+        """The file with the last of `suffixes`, converted anew when it is older than the model."""
+        folder = self._folder / converter
+        made = [folder / f"{model.stem}{suffix}" for suffix in suffixes]
+        if not made[-1].exists() or made[-1].stat().st_mtime < model.stat().st_mtime:
+            say(f"  converting {model.name}: {converter}")
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=folder) as work:
+                make(model.absolute(), Path(work))
+                for file in made:
+                    (Path(work) / file.name).replace(file)
+        return made[-1]
+
+    def _to_ncnn(self, model: Path, work: Path) -> None:
+        shutil.copy(model, work)  # pnnx writes beside its input
+        self._install(f"pnnx=={PNNX}", "--no-deps")  # its Python side wants torch, the program does not
+        (pnnx,) = self._venv.glob("lib/python3*/site-packages/pnnx/pnnx")
+        _quietly([str(pnnx), model.name, "fp16=0"], work)
+
+    def _to_mnn(self, model: Path, work: Path) -> None:
+        self._install(f"mnn=={WHEELS['mnn']}")
+        _quietly([str(self._venv / "bin/mnnconvert"), "-f", "ONNX", "--modelFile", str(model), "--MNNModel",
+                  f"{model.stem}.mnn", "--bizCode", "edgecls"], work)
+
+    def _install(self, *what: str) -> None:
+        if not self._venv.exists():
+            subprocess.run([sys.executable, "-m", "venv", self._venv], check=True)
+        subprocess.run([self._venv / "bin/python", "-m", "pip", "install", "-q", "--disable-pip-version-check", *what],
+                       check=True)
+
+
+def _quietly(command: list[str], folder: Path) -> None:
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace")
+    if done.returncode:
+        say(done.stdout[-2000:] + done.stderr[-2000:])
+        done.check_returncode()

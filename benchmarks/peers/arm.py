@@ -44,9 +44,9 @@ _LEGEND = (
     "Executed instructions of one inference, emulated as a Cortex-A72, batch 1, fp32, one thread. They repeat to "
     "a few in a million on any machine. **They are not times:** fewer instructions with worse cache use is no win.",
     "Peers are their own AArch64 wheels, run by Debian's Python; /proc/cpuinfo and /sys/devices/system/cpu answer for "
-    "a Raspberry Pi 4. Counts are of four inferences less two, over two (edgecls: three less one), so loading falls out; "
-    "the peers' contain the few thousand instructions of the Python call. ncnn: fp16 and bf16 storage off, else its "
-    "defaults, Winograd among them. MNN: precision high. OpenVINO: inference precision f32.",
+    "a Raspberry Pi 4. Counts are of four inferences less two, over two (edgecls: three less one), so loading falls "
+    "out; the peers' contain the few thousand instructions of the Python call. ncnn: fp16 and bf16 storage off, else "
+    "its defaults, Winograd among them. MNN: precision high. OpenVINO: inference precision f32.",
     "A load or store is an instruction that reads or writes memory; of `ldp q0, q1` it is one with 32 bytes. *FMA* is "
     "the share of vector multiply-adds among all instructions. *Difference* is to ONNX Runtime on this machine, in "
     "parts of the logits' range.",

@@ -39,6 +39,8 @@ WRONG = 1e-2
 """Above this relative difference a peer computed another network; Winograd stays well below."""
 _RUNNER = Path(__file__).with_name("arm_runner.py")
 _FEWER, _RUNS = 2, 2
+_ENVIRONMENT = {  # what makes two starts execute the same
+    "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "OPENBLAS_NUM_THREADS": "1", "ORT_DISABLE_TELEMETRY": "1"}
 
 _LEGEND = (
     "Executed instructions of one inference, emulated as a Cortex-A72, batch 1, fp32, one thread. They repeat to "
@@ -69,14 +71,16 @@ def count_edgecls(model: Path, known: Row, evidence: Evidence, image: Any, expec
 def count_peer(peer: str, model: Path, root: ArmRoot, image: Any, expected: Any) -> Row:
     """Raises DeviceError when the peer fails; its own last words are in it."""
     paths = [str(root.wheel("numpy")), str(root.wheel(peer))]
-    environment = {"PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "ORT_DISABLE_TELEMETRY": "1"}
     with tempfile.TemporaryDirectory(prefix="edgecls-") as work, \
-            QemuDevice(load_target(TARGET), root.sysroot, environment) as device:
+            QemuDevice(load_target(TARGET), root.sysroot, _ENVIRONMENT) as device:
         given, answer = Path(work) / "input.npy", Path(work) / "output.npy"
         np.save(given, image)
-        few, many = (mix_of(device.executed_blocks(
-            [str(root.python), "-S", str(_RUNNER), peer, str(model), str(given), str(answer), str(runs), *paths]))
-            for runs in (_FEWER, _FEWER + _RUNS))
+
+        def count(runs: int) -> Mix:
+            return mix_of(device.executed_blocks(
+                [str(root.python), "-S", str(_RUNNER), peer, str(model), str(given), str(answer), str(runs), *paths]))
+
+        few, many = count(_FEWER), count(_FEWER + _RUNS)
         return _counted(many.per_run(few, _RUNS), np.load(answer), expected)
 
 

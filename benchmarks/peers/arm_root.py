@@ -49,6 +49,7 @@ class ArmRoot:
                             "--only-binary=:all:", "--no-compile", "--python-version", "3.11", "--implementation", "cp",
                             *(f"--platform={platform}_aarch64" for platform in _PLATFORMS),
                             "--target", str(folder), f"{name}=={WHEELS[name]}"], check=True)
+            self._compile(folder)
         return folder
 
     def _unpack_debian(self) -> None:
@@ -67,6 +68,11 @@ class ArmRoot:
                        check=True)
         for package in sorted((apt / "cache/archives").glob("*.deb")):
             subprocess.run(["dpkg", "-x", package, self.sysroot], check=True)
+        self._compile(self.sysroot / "usr/lib/python3.11")
+
+    def _compile(self, folder: Path) -> None:
+        """To bytecode, which every start would else do anew. Some packages hold files that are not Python 3.11."""
+        subprocess.run(["qemu-aarch64", "-L", self.sysroot, self.python, "-S", "-m", "compileall", "-qq", folder])
 
 
 def _describe_board(root: Path) -> None:

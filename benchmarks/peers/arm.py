@@ -43,8 +43,9 @@ _ENVIRONMENT = {  # what makes two starts execute the same
     "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "OPENBLAS_NUM_THREADS": "1", "ORT_DISABLE_TELEMETRY": "1"}
 
 _LEGEND = (
-    "Executed instructions of one inference, emulated as a Cortex-A72, batch 1, fp32, one thread. They repeat to "
-    "a few in a million on any machine. **They are not times:** fewer instructions with worse cache use is no win.",
+    "Executed instructions of one inference, emulated as a Cortex-A72, batch 1, fp32, one thread. Those of "
+    "edgecls and ncnn repeat to a few in a million. **They are not times:** fewer instructions with worse cache use "
+    "is no win.",
     "Peers are their own AArch64 wheels, run by Debian's Python; /proc/cpuinfo and /sys/devices/system/cpu answer for "
     "a Raspberry Pi 4. Counts are of four inferences less two, over two (edgecls: three less one), so loading falls "
     "out; the peers' contain the few thousand instructions of the Python call. ncnn: fp16 and bf16 storage off, else "
@@ -192,6 +193,7 @@ def main() -> None:
                 continue
             evidence.put({**known, **row})
             say(f"  {row['failed'] or row['executed']}")
+    evidence.write()
     print(summary(evidence.rows))
 
 

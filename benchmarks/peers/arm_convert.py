@@ -46,11 +46,11 @@ class Converter:
         shutil.copy(model, work)  # pnnx writes beside its input
         self._install(f"pnnx=={PNNX}", "--no-deps")  # its Python side wants torch, the program does not
         (pnnx,) = self._venv.glob("lib/python3*/site-packages/pnnx/pnnx")
-        _quietly([str(pnnx), model.name, "fp16=0"], work)
+        run_quietly([str(pnnx), model.name, "fp16=0"], work)
 
     def _to_mnn(self, model: Path, work: Path) -> None:
         self._install(f"mnn=={WHEELS['mnn']}")
-        _quietly([str(self._venv / "bin/mnnconvert"), "-f", "ONNX", "--modelFile", str(model), "--MNNModel",
+        run_quietly([str(self._venv / "bin/mnnconvert"), "-f", "ONNX", "--modelFile", str(model), "--MNNModel",
                   f"{model.stem}.mnn", "--bizCode", "edgecls"], work)
 
     def _install(self, *what: str) -> None:
@@ -60,7 +60,7 @@ class Converter:
                        check=True)
 
 
-def _quietly(command: list[str], folder: Path) -> None:
+def run_quietly(command: list[str], folder: Path) -> None:
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace")
     if done.returncode:
         say(done.stdout[-2000:] + done.stderr[-2000:])

@@ -38,7 +38,7 @@ class ArmRoot:
         if not self.python.exists():
             say("unpacking Debian's Python for arm64")
             self._unpack_debian()
-        _describe_board(self.sysroot)
+        describe_board(self.sysroot)
 
     def wheel(self, name: str) -> Path:
         """The folder that the wheel of WHEELS is unpacked in."""
@@ -75,7 +75,7 @@ class ArmRoot:
         subprocess.run(["qemu-aarch64", "-L", self.sysroot, self.python, "-S", "-m", "compileall", "-qq", folder])
 
 
-def _describe_board(root: Path) -> None:
+def describe_board(root: Path) -> None:
     (root / "proc").mkdir(exist_ok=True)
     (root / "proc/cpuinfo").write_text(_CPUINFO)
     cpus = root / "sys/devices/system/cpu"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from elftools.elf.elffile import ELFFile
 
 from edgecls.devices import QemuDevice
 from edgecls.errors import DeviceError, ToolchainError
@@ -53,6 +54,39 @@ def test_count_sees_every_loop(tmp_path, echo_program):
                            for n in (100_000, 200_000, 300_000))
     assert abs((three - two) - (two - one)) <= 10
     assert (two - one) % 100_000 <= 10
+
+
+def test_blocks_know_their_place_and_part(tmp_path):
+    """What a function calls belongs to the part that began with the function."""
+    (tmp_path / "parts.c").write_text("""
+        __attribute__((noinline)) void work(int n) { for (volatile int i = n; i; i--) {} }
+        __attribute__((noinline)) void one(void) { work(1000); __asm__ volatile("nop"); }
+        __attribute__((noinline)) void two(void) { work(500); __asm__ volatile("hint 0"); }
+        int main(void) { work(70); one(); two(); one(); return 0; }""")
+    program = tmp_path / "parts"
+    find_toolchain("aarch64", static=True).run(["-O1", "-static", "parts.c", "-o", "parts"], cwd=tmp_path)
+    with program.open("rb") as file:
+        elf = ELFFile(file)
+        symbols = elf.get_section_by_name(".symtab")
+        starts = [next(elf.address_offsets(symbols.get_symbol_by_name(name)[0]["st_value"])) for name in ("one", "two")]
+    with QemuDevice(load_target("aarch64")) as device:
+        blocks = device.executed_blocks([str(program)], str(program), starts)
+        instructions = device.count_instructions([str(program)])
+    assert sum(block.executed * len(block.code) for block in blocks) == instructions
+    loop = {part: max(b.executed for b in blocks if b.part == part and b.file == str(program)) for part in (0, 1, 2)}
+    assert 1990 <= loop[1] <= 2010 and 490 <= loop[2] <= 510
+    entered = {block.offset: block.executed for block in blocks if block.offset in starts}
+    assert entered == {starts[0]: 2, starts[1]: 1}
+
+
+def test_guest_environment_and_root(tmp_path):
+    (tmp_path / "env.c").write_text('#include <stdlib.h>\nint main(void) { return getenv("ASKED") ? 0 : 9; }')
+    find_toolchain("aarch64", static=True).run(["-static", "env.c", "-o", "env"], cwd=tmp_path)
+    target = load_target("aarch64")
+    with QemuDevice(target, tmp_path, {"ASKED": "1"}) as device:
+        assert device.count_instructions([str(tmp_path / "env")]) > 0
+    with QemuDevice(target, tmp_path) as device, pytest.raises(DeviceError, match="status 9"):
+        device.executed_blocks([str(tmp_path / "env")])
 
 
 def test_facts_hold_nothing_of_this_machine():

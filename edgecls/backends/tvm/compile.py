@@ -143,7 +143,7 @@ def _legalize(model: bytes, target: Target, llvm: Any, options: CompileOptions) 
     imported = import_onnx(proto)
     if imported.unsupported:
         return _Legal(None, Rewritten(None), imported.unsupported, inputs, declared)
-    blocked = rewrite(fold_constants(imported.relax), imported.owner, target, options.winograd)
+    blocked = rewrite(fold_constants(imported.relax), imported.owner, target, options.winograd, options.growth)
     chosen = choose_algorithms(pack_weights(blocked.module))
     unsafe = unsafe_indices(chosen, blocked.owner)
     if unsafe:

@@ -14,3 +14,5 @@ class CompileOptions(Frozen):
     winograd: Annotated[Literal["auto", "off", "f2", "f4", "f6"], Meta(
         description="3x3 convolutions by Winograd's algorithm: where it pays, nowhere, or everywhere with tiles of 2, "
                     "4 or 6")] = "auto"
+    growth: Annotated[float, Meta(
+        ge=1.0, le=16.0, description="how many times their size in float32 the weights may take, for Winograd")] = 1.3

@@ -24,8 +24,6 @@ Choice = Literal["auto", "off", "f2", "f4", "f6"]
 
 # largest |difference| / largest |result| that one layer may add; float32 itself is at some 1e-7
 ERROR_LIMIT = 1e-4
-# the packed weights may grow to this multiple of what the network's weights take in float32
-GROWTH_LIMIT = 1.3
 # weights come from memory each time: bytes per core cycle, of the order of every target's
 _MEMORY_BYTES_PER_CYCLE = 4.0
 # a product tile keeps some 95 % of the peak, transforms run at some 75 % of one vector instruction per cycle
@@ -42,11 +40,11 @@ class Candidate(NamedTuple):
     bytes: int
 
 
-def choose(layers: Sequence[tuple[Window, Array]], target: Target, choice: Choice) -> list[Decision]:
-    """One decision per (window, OIHW weights). Equal layers get equal decisions."""
+def choose(layers: Sequence[tuple[Window, Array]], target: Target, choice: Choice, growth: float) -> list[Decision]:
+    """One decision per (window, OIHW weights). growth: times their size in float32 that all weights may take."""
     candidates = [_candidates(window, target, choice) for window, _ in layers]
     direct = [c[0] for c in candidates]
-    budget = int(min(GROWTH_LIMIT * sum(w.nbytes for _, w in layers), target.memory_mb * 1e6 / 2))
+    budget = int(min(growth * sum(w.nbytes for _, w in layers), target.memory_mb * 1e6 / 2))
     chosen = _within(candidates, budget - sum(c.bytes for c in direct)) if choice == "auto" else [
         c[-1] for c in candidates]
     decisions = []

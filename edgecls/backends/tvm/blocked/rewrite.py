@@ -44,7 +44,8 @@ class Rewritten:
     decisions: dict[str, Decision] = field(default_factory=dict)
 
 
-def rewrite(module: Any, owner: dict[str, str], target: Target, winograd_choice: Choice) -> Rewritten:
+def rewrite(module: Any, owner: dict[str, str], target: Target, winograd_choice: Choice,
+            growth: float) -> Rewritten:
     """module: Relax operators on NCHW tensors with constants folded. Without convolutions it is returned as it is."""
     graph = read_graph(module)
     groups = group(graph)
@@ -54,7 +55,7 @@ def rewrite(module: Any, owner: dict[str, str], target: Target, winograd_choice:
     rewriter.keep(module)
     convolutions = [g for g in groups if g.anchor.kind == "convolution"]
     shapes = [rewriter.geometry(g) for g in convolutions]
-    decisions = choose(shapes, target, winograd_choice)
+    decisions = choose(shapes, target, winograd_choice, growth)
     rewriter.planned = {g.result: (*shape, d) for g, shape, d in zip(convolutions, shapes, decisions, strict=True)}
     return rewriter.run(groups)
 

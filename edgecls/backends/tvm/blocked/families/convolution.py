@@ -15,61 +15,40 @@ from typing import Any
 import numpy as np
 
 from edgecls.backends.tvm.blocked.epilogue import Epilogue
+from edgecls.backends.tvm.blocked.families.product import (
+    Part,
+    parts,
+    pieces,
+    product_cost,
+    product_rows,
+    product_vectors,
+)
 from edgecls.backends.tvm.blocked.families.rows import rows_inside
 from edgecls.backends.tvm.blocked.simd import Expr, Simd
 from edgecls.backends.tvm.blocked.window import Run, Window, flattened, runs
 from edgecls.backends.tvm.schedule import Decision
 from edgecls.types import Array, Cpu
 
-
-@dataclass(frozen=True)
-class Part:
-    """`count` groups of `vectors` vectors of output channels, the first being vector number `first`."""
-
-    first: int
-    vectors: int
-    count: int
+# LLVM unrolls a loop that comes to fewer instructions than this
+_UNROLLED = 400
 
 
 def decide(window: Window, cpu: Cpu) -> Decision:
     """Enough independent sums to hide the FMA's latency, few enough to leave registers for what they are made of."""
     lanes = cpu.vector_bits // 32
-    channel_vectors = -(-window.co // lanes)
-    if cpu.arch == "x86_64":
-        # a multiplication by a broadcast from memory costs nothing extra, so one vector of weights serves many pixels
-        vectors = 1 if window.oh * window.ow > 1 else min(4, channel_vectors)
-        pixels = min(cpu.vector_registers - 4, 28) // vectors
-    else:
-        pixels, vectors = _by_element(window, channel_vectors, cpu.vector_registers)
-    flat = flattened(window, pixels)
-    pixels = max(r.size for r in runs(flat, pixels))
+    best, choice = float("inf"), (1, 1)
+    single = window.oh * window.ow == 1
+    for vectors in range(1, min(4, -(-window.co // lanes)) + 1) if single else product_vectors(window.co, cpu):
+        for most in range(1, product_rows(vectors, cpu) + 1):
+            flat = flattened(window, most)
+            sizes = [r.size for r in runs(flat, most) for _ in range(r.count)]
+            cost = flat.oh * product_cost(window.co, sizes, vectors, cpu)
+            if max(sizes) == most and cost < best:
+                best, choice = cost, (most, vectors)
+    pixels, vectors = choice
     return Decision(algorithm="direct", layout=f"NCHW{lanes}c", tile=(pixels, vectors),
                     reason=f"{pixels} pixels x {vectors * lanes} channels stay in registers over "
                            f"{window.ci} x {window.kernel[0]} x {window.kernel[1]}")
-
-
-def _by_element(window: Window, channel_vectors: int, registers: int) -> tuple[int, int]:
-    """The tile with the fewest instructions per multiply-add: elements and weights are loaded in pairs."""
-    best, choice = float("inf"), (1, 1)
-    for vectors in range(1, min(5, channel_vectors) + 1):
-        for pixels in range(1, 13):
-            flat = flattened(window, pixels)
-            wide = max(r.size for r in runs(flat, pixels))
-            if wide != pixels or pixels * vectors + pixels + 2 > registers - 1:
-                continue
-            groups = -(-channel_vectors // vectors)
-            tiles = sum(r.count for r in runs(flat, pixels)) * flat.oh
-            cost = groups * tiles * (4 * pixels * vectors + (pixels + 1) // 2 + 4 * ((vectors + 1) // 2) + 3)
-            if cost < best:
-                best, choice = cost, (pixels, vectors)
-    return choice
-
-
-def parts(co: int, lanes: int, vectors: int) -> list[Part]:
-    total = -(-co // lanes)
-    whole, left = divmod(total, vectors)
-    found = [Part(0, vectors, whole)] if whole else []
-    return found + ([Part(whole * vectors, left, 1)] if left else [])
 
 
 def pack(weights: Array, decision: Decision, lanes: int, planar: bool) -> Array:
@@ -138,7 +117,8 @@ class _Kernel:
         first = self.part.first + self.group * self.part.vectors
         start = [self.epilogue.start(simd, self.others, first + v) for v in range(self.part.vectors)]
         sums = [[simd.register(start[v]) for v in range(self.part.vectors)] for _ in range(run.size)]
-        for first_tap, count, pixels in _segments(run.taps):
+        together = 0 if self.planar or not simd.by_element else -(-_UNROLLED // (lanes * run.size * self.part.vectors))
+        for first_tap, count, pixels in _segments(run.taps, together):
             self._reduce(column, sums, first_tap, count, pixels)
         blocks_out = -(-window.co // lanes)
         for v in range(self.part.vectors):
@@ -155,25 +135,35 @@ class _Kernel:
         top = simd.bind(self.row * window.stride[0] - window.pad[0])
         first, count = rows_inside(simd, window, top)
         whole, rest = (window.ci, 0) if self.planar else divmod(window.ci, lanes)
-        for blocks, start, channels in ((whole, 0, 1 if self.planar else lanes), (1 if rest else 0, whole, rest)):
-            if not blocks:
-                continue
-            with simd.loop(blocks) as index, simd.loop(count, start=first) as i:
-                block = start + index
-                line = simd.bind(self._line(block, top + i * window.dilation[0])
-                                 + (column * window.stride[1] - window.pad[1]) * self._unit)
-                before = block if self.planar else block * lanes
-                weights = simd.bind(self.origin + before * (window.kernel[0] * window.kernel[1] * self._width)
-                                    + i * (window.kernel[1] * channels * self._width))
-                if self.planar and simd.by_element:  # one load serves several columns of the kernel
-                    self._products(sums, pixels, range(tap, tap + taps), line, weights, 1, channels)
-                    continue
-                with simd.loop(taps, start=tap) as t:
-                    step = _step(channels, len(pixels) * len(sums[0]))
-                    with simd.loop(channels // step) as chunk:
-                        base = simd.bind(line + t * (window.dilation[1] * self._unit) + chunk * step)
-                        self._products(sums, pixels, range(1), base,
-                                       simd.bind(weights + (t * channels + chunk * step) * self._width), step, channels)
+        # two blocks of a pointwise convolution share the cost of the loop around them
+        together = 2 if simd.by_element and window.kernel == (1, 1) and not self.planar else 1
+        for count_of, start, size in pieces(whole, together):
+            with simd.loop(count_of) as index, simd.loop(count, start=first) as i:
+                for block in range(size):
+                    self._block(sums, column, tap, taps, pixels, start + index * size + block, i, top,
+                                1 if self.planar else lanes)
+        if rest:
+            with simd.loop(count, start=first) as i:
+                self._block(sums, column, tap, taps, pixels, whole, i, top, rest)
+
+    def _block(self, sums: list[list[Any]], column: Expr, tap: int, taps: int, pixels: tuple[int, ...], block: Expr,
+               i: Expr, top: Expr, channels: int) -> None:
+        """One block of input channels (one channel if planar) through row i of the kernel."""
+        simd, window = self.simd, self.window
+        line = simd.bind(self._line(block, top + i * window.dilation[0])
+                         + (column * window.stride[1] - window.pad[1]) * self._unit)
+        before = block if self.planar else block * simd.lanes
+        weights = simd.bind(self.origin + before * (window.kernel[0] * window.kernel[1] * self._width)
+                            + i * (window.kernel[1] * channels * self._width))
+        if self.planar and simd.by_element:  # one load serves several columns of the kernel
+            self._products(sums, pixels, range(tap, tap + taps), line, weights, 1, channels)
+            return
+        with simd.loop(taps, start=tap) as t:
+            step = _step(channels, len(pixels) * len(sums[0]))
+            with simd.loop(channels // step) as chunk:
+                base = simd.bind(line + t * (window.dilation[1] * self._unit) + chunk * step)
+                self._products(sums, pixels, range(1), base,
+                               simd.bind(weights + (t * channels + chunk * step) * self._width), step, channels)
 
     @property
     def _unit(self) -> int:
@@ -206,16 +196,19 @@ class _Kernel:
                         simd.assign(sums[r][v], simd.value(sums[r][v]) + spread[tap, r, k] * weight)
 
 
-def _segments(taps: Sequence[tuple[int, ...]]) -> list[tuple[int, int, tuple[int, ...]]]:
-    """(first column of the kernel, how many, outputs they reach): columns that reach the same outputs share a loop.
-    In straight-line code LLVM would keep what neighbouring columns have in common in registers it does not have."""
+def _segments(taps: Sequence[tuple[int, ...]], together: int) -> list[tuple[int, int, tuple[int, ...]]]:
+    """(first column of the kernel, how many, outputs they reach): columns that reach the same outputs share a loop, but
+    for fewer than `together`, which LLVM would unroll: in straight-line code it keeps what neighbouring columns have in
+    common in registers that there are not."""
     found: list[tuple[int, int, tuple[int, ...]]] = []
     for tap, pixels in enumerate(taps):
         if found and found[-1][2] == pixels:
             found[-1] = (found[-1][0], found[-1][1] + 1, pixels)
         elif pixels:
             found.append((tap, 1, pixels))
-    return found
+    return [piece for first, count, pixels in found
+            for piece in ([(first, count, pixels)] if count >= together else
+                          [(first + i, 1, pixels) for i in range(count)])]
 
 
 def _step(channels: int, products: int) -> int:

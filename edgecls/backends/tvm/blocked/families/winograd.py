@@ -14,14 +14,21 @@ early where the tiles do not divide: what it computes again comes out the same.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from edgecls.backends.tvm.blocked.epilogue import Epilogue
-from edgecls.backends.tvm.blocked.families.convolution import Part, parts
+from edgecls.backends.tvm.blocked.families.product import (
+    Part,
+    parts,
+    pieces,
+    product_cost,
+    product_rows,
+    product_vectors,
+)
 from edgecls.backends.tvm.blocked.simd import Expr, Simd
 from edgecls.backends.tvm.blocked.window import Window, balanced
 from edgecls.backends.tvm.schedule import Algorithm, Decision
@@ -31,6 +38,10 @@ from edgecls.types import Array, Cpu
 
 _ALGORITHMS: dict[int, Algorithm] = {2: "winograd-f2", 4: "winograd-f4", 6: "winograd-f6"}
 SIZES = tuple(_ALGORITHMS)
+
+
+# blocks of channels whose transforms share a loop
+TOGETHER = 4
 
 
 def applies(window: Window) -> bool:
@@ -43,23 +54,25 @@ def tiles(window: Window, m: int) -> tuple[int, int]:
 
 
 def decide(window: Window, cpu: Cpu, m: int) -> Decision:
-    """A strip's transformed input fills at most half of the second-level cache; its tiles fill register tiles."""
+    """The strip and the register tile that cost least: tiles computed twice at the image's end, tiles too small for the
+    registers and strips too large for the cache all count."""
     lanes = cpu.vector_bits // 32
     count = math.prod(tiles(window, m))
-    vectors, most = (1, 14) if cpu.arch == "x86_64" else _by_element(-(-window.co // lanes), cpu.vector_registers)
     per_tile = (m + 2) ** 2 * -(-window.ci // lanes) * lanes * 4
     fits = max(1, cpu.cache.l2 // 2 // per_tile)
-    strip = min(count, max(most, fits // most * most), 4 * most)
-    strips = -(-count // strip)
-    strip = -(-count // strips)
-    rows = max(balanced(strip, most))
+    best, choice = float("inf"), (1, 1, 1)
+    for vectors in product_vectors(window.co, cpu):
+        for most in range(1, product_rows(vectors, cpu) + 1):
+            for strip in {min(count, most * k) for k in range(1, 9)}:
+                if strip > fits and strip > most:
+                    continue
+                strips = -(-count // strip)
+                cost = strips * product_cost(window.co, balanced(strip, most), vectors, cpu)
+                if (cost, -strip) < (best, -choice[2]):
+                    best, choice = cost, (max(balanced(strip, most)), vectors, strip)
+    rows, vectors, strip = choice
     return Decision(algorithm=_ALGORITHMS[m], layout=f"NCHW{lanes}c", tile=(rows, vectors), strip=strip,
                     reason=f"{m} x {m} results from {(m + 2) ** 2} products; strips of {strip} tiles")
-
-
-def _by_element(channel_vectors: int, registers: int) -> tuple[int, int]:
-    vectors = next(v for v in (4, 3, 2, 1) if channel_vectors % v == 0 or (channel_vectors > 8 and v == 4))
-    return vectors, (registers - 3) // (vectors + 1)
 
 
 def pack(weights: Array, decision: Decision, m: int, lanes: int) -> Array:
@@ -82,7 +95,8 @@ def scratch_bytes(window: Window, decision: Decision, m: int, lanes: int) -> int
     """What one thread needs between the phases."""
     values = (m + 2) ** 2
     blocks = -(-window.ci // lanes)
-    return 4 * lanes * (values * blocks * decision.strip + values * decision.strip * decision.tile[1] + 2 * values)
+    return 4 * lanes * (values * blocks * decision.strip + values * decision.strip * decision.tile[1]
+                        + max(TOGETHER, decision.tile[1]) * values)
 
 
 def emit(simd: Simd, window: Window, decision: Decision, epilogue: Epilogue, m: int) -> Any:
@@ -105,7 +119,7 @@ def emit(simd: Simd, window: Window, decision: Decision, epilogue: Epilogue, m: 
         kernel = _Strip(simd, window, m, strip, decision.tile[0], data, weights, epilogue, others, out, image, first,
                         simd.scratch("transformed", values * blocks_in * strip * lanes),
                         simd.scratch("products", values * strip * decision.tile[1] * lanes),
-                        simd.scratch("half", values * lanes))
+                        simd.scratch("half", max(TOGETHER, decision.tile[1]) * values * lanes))
         kernel.transform_input()
         offset = 0
         for part in found:
@@ -148,23 +162,32 @@ class _Strip:
             y, x = self._origin(tile)
             y, x = simd.bind(y - window.pad[0]), simd.bind(x - window.pad[1])
             inside = simd.bind(simd.all(y >= 0, y <= window.h - t, x >= 0, x <= window.w - t))
-            with simd.loop(blocks) as block:
-                plane = simd.bind((self.image * blocks + block) * (window.h * window.w))
-                with simd.when(inside), simd.loop(t) as j:
-                    base = simd.bind((plane + y * window.w + x + j) * lanes)
-                    self._column(program, j, [simd.load(self.data, base + i * window.w * lanes) for i in range(t)])
-                with simd.when(simd.tir.Not(inside)), simd.loop(t) as j:
-                    self._column(program, j, [self._or_zero(plane, y + i, simd.bind(x + j)) for i in range(t)])
-                with simd.loop(t) as i:
-                    row = [simd.load(self.half, (i * t + j) * lanes) for j in range(t)]
-                    for j, value in enumerate(run(simd, program, row)):
-                        place = ((i * t + j) * blocks + block) * self.strip + tile
-                        simd.store(self.transformed, place * lanes, value)
+            for count, first, size in pieces(blocks, TOGETHER):
+                with simd.loop(count) as index:
+                    start = first + index * size
+                    with simd.when(inside):
+                        self._columns(program, start, size, lambda plane, j, i: simd.load(
+                            self.data, (plane + (y + i) * window.w + x + j) * lanes))
+                    with simd.when(simd.tir.Not(inside)):
+                        self._columns(program, start, size, lambda plane, j, i: self._or_zero(plane, y + i, x + j))
+                    with simd.loop(size * t) as row:
+                        block, i = simd.divide(row, (size, t))
+                        values = [simd.bind(simd.load(self.half, (row * t + j) * lanes)) for j in range(t)]
+                        for j, value in enumerate(run(simd, program, values)):
+                            place = ((i * t + j) * blocks + start + block) * self.strip + tile
+                            simd.store(self.transformed, place * lanes, value)
 
-    def _column(self, program: Program, j: Expr, values: list[Expr]) -> None:
-        simd, t = self.simd, self.m + 2
-        for i, value in enumerate(run(simd, program, [simd.bind(v) for v in values])):
-            simd.store(self.half, (i * t + j) * simd.lanes, value)
+    def _columns(self, program: Program, start: Expr, size: int, pixel: Callable[[Expr, Expr, int], Expr]) -> None:
+        """The first 1-D transform of `size` blocks of channels. One loop over blocks and columns: a loop over columns
+        alone LLVM would unroll, and keep its values in registers that there are not."""
+        simd, window, t = self.simd, self.window, self.m + 2
+        blocks = -(-window.ci // simd.lanes)
+        with simd.loop(size * t) as column:
+            block, j = simd.divide(column, (size, t))
+            plane = simd.bind((self.image * blocks + start + block) * (window.h * window.w))
+            values = [simd.bind(pixel(plane, j, i)) for i in range(t)]
+            for i, value in enumerate(run(simd, program, values)):
+                simd.store(self.half, ((block * t + i) * t + j) * simd.lanes, value)
 
     def _or_zero(self, plane: Expr, y: Expr, x: Expr) -> Expr:
         """The pixel, or zero where it lies outside: the address is moved inside first."""
@@ -194,14 +217,13 @@ class _Strip:
                 with simd.loop(sizes.count(size)) as index:
                     tile = simd.bind(begin + index * size)
                     sums = [[simd.register(simd.number(0.0)) for _ in range(part.vectors)] for _ in range(size)]
-                    for count, start, channels in ((whole, 0, lanes), (1, whole, rest)):
-                        if not count or not channels:
-                            continue
+                    for count, start, together in [*pieces(whole, 2 if simd.by_element else 1), (1, whole, 1)]:
                         with simd.loop(count) as offset:
-                            block = start + offset
-                            base = simd.bind(((value * blocks + block) * self.strip + tile) * lanes)
-                            rows = simd.bind(weights + (value * window.ci + block * lanes) * width)
-                            self._products(sums, base, rows, channels, width)
+                            for i in range(together if start < whole or rest else 0):
+                                block = start + offset * together + i
+                                base = simd.bind(((value * blocks + block) * self.strip + tile) * lanes)
+                                rows = simd.bind(weights + (value * window.ci + block * lanes) * width)
+                                self._products(sums, base, rows, lanes if start < whole else rest, width)
                     for r in range(size):
                         for v in range(part.vectors):
                             place = (value * self.strip + tile + r) * width + v * lanes
@@ -220,27 +242,38 @@ class _Strip:
 
     def transform_output(self, part: Part, vector: Expr) -> None:
         simd, window, m, lanes = self.simd, self.window, self.m, self.simd.lanes
-        t, blocks_out, program = m + 2, -(-window.co // lanes), output_program(m)
+        t, program = m + 2, output_program(m)
         with simd.loop(self.strip) as tile:
             y, x = self._origin(tile)
-            for v in range(part.vectors):
-                with simd.loop(t) as j:
-                    values = [simd.load(self.products, (((i * t + j) * self.strip + tile) * part.vectors + v) * lanes)
-                              for i in range(t)]
-                    for k, value in enumerate(run(simd, program, [simd.bind(x) for x in values])):
-                        simd.store(self.half, (k * t + j) * lanes, value)
-                plane = simd.bind((self.image * blocks_out + vector + v) * window.oh)
-                rows: Expr = m if window.oh % m == 0 else simd.bind(simd.at_most(window.oh - y, m))
-                start = self.epilogue.start(simd, self.others, vector + v)
-                with simd.loop(rows) as k:
-                    results = run(simd, program, [simd.load(self.half, (k * t + j) * lanes) for j in range(t)])
-                    place = simd.bind(((plane + y + k) * window.ow + x) * lanes)
-                    for column, result in enumerate(results):
-                        if column < m - (-window.ow % m):
-                            self._store(result + start, vector + v, place + column * lanes)
-                        else:
-                            with simd.when(x + column < window.ow):
-                                self._store(result + start, vector + v, place + column * lanes)
+            with simd.loop(part.vectors * t) as column:
+                v, j = simd.divide(column, (part.vectors, t))
+                base = simd.bind(((j * self.strip + tile) * part.vectors + v) * lanes)
+                values = [simd.bind(simd.load(self.products, base + i * (t * self.strip * part.vectors * lanes)))
+                          for i in range(t)]
+                for k, value in enumerate(run(simd, program, values)):
+                    simd.store(self.half, ((v * m + k) * t + j) * lanes, value)
+            with simd.loop(part.vectors * m) as row:
+                v, k = simd.divide(row, (part.vectors, m))
+                if window.oh % m == 0:
+                    self._row(program, vector + v, row, y + k, x)
+                else:
+                    with simd.when(y + k < window.oh):
+                        self._row(program, vector + v, row, y + k, x)
+
+    def _row(self, program: Program, vector: Expr, row: Expr, y: Expr, x: Expr) -> None:
+        """The second 1-D transform, epilogue and stores of one row of outputs."""
+        simd, window, m, lanes = self.simd, self.window, self.m, self.simd.lanes
+        t, blocks_out = m + 2, -(-window.co // lanes)
+        vector = simd.bind(vector)
+        start = self.epilogue.start(simd, self.others, vector)
+        values = [simd.bind(simd.load(self.half, (row * t + j) * lanes)) for j in range(t)]
+        place = simd.bind((((self.image * blocks_out + vector) * window.oh + y) * window.ow + x) * lanes)
+        for column, result in enumerate(run(simd, program, values)):
+            if column < m - (-window.ow % m):
+                self._store(result + start, vector, place + column * lanes)
+            else:
+                with simd.when(x + column < window.ow):
+                    self._store(result + start, vector, place + column * lanes)
 
     def _store(self, value: Expr, vector: Expr, place: Expr) -> None:
         simd = self.simd

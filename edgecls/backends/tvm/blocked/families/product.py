@@ -1,0 +1,64 @@
+"""The register tile of convolutions and of Winograd's products: `rows` elements times `vectors` vectors of weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from edgecls.types import Cpu
+
+
+@dataclass(frozen=True)
+class Part:
+    """`count` groups of `vectors` vectors of output channels, the first being vector number `first`."""
+
+    first: int
+    vectors: int
+    count: int
+
+
+def parts(co: int, lanes: int, vectors: int) -> list[Part]:
+    """All output channels: groups of `vectors` vectors and one of what is left."""
+    whole, left = divmod(-(-co // lanes), vectors)
+    found = [Part(0, vectors, whole)] if whole else []
+    return found + ([Part(whole * vectors, left, 1)] if left else [])
+
+
+def pieces(extent: int, size: int) -> list[tuple[int, int, int]]:
+    """(how many, first, size): `extent` as pieces of `size` and one of what is left."""
+    whole, rest = divmod(extent, size)
+    return ([(whole, 0, size)] if whole else []) + ([(1, whole * size, rest)] if rest else [])
+
+
+def product_vectors(co: int, cpu: Cpu) -> range:
+    """Worth trying. On x86 a multiplication by a broadcast from memory costs nothing extra: one vector of weights
+    serves many rows, and these fill the registers."""
+    blocks = -(-co // (cpu.vector_bits // 32))
+    return range(1, 2) if cpu.arch == "x86_64" else range(1, min(5, blocks) + 1)
+
+
+def product_rows(vectors: int, cpu: Cpu) -> int:
+    """Most rows whose sums fit, with what they are made of, into registers."""
+    if cpu.arch == "x86_64":
+        return max(1, min(cpu.vector_registers - 4, 28) // vectors)
+    return max(1, (cpu.vector_registers - 3) // (vectors + 1))
+
+
+def product_cost(co: int, rows: Sequence[int], vectors: int, cpu: Cpu) -> float:
+    """Cycles or instructions, whichever is scarce, for one input channel vector of all output channels and rows.
+
+    x86: FMAs, each with a load, and the loads of the weights. ARM: FMAs, elements and weights loaded in pairs, and the
+    loop around them; too few sums to hide the latency of the FMA count as if they were enough.
+    """
+    total = 0.0
+    lanes = cpu.vector_bits // 32
+    for part in parts(co, lanes, vectors):
+        for r in rows:
+            sums = r * part.vectors
+            hidden = max(sums, cpu.fma_latency * cpu.fma_pipes)
+            if cpu.arch == "x86_64":
+                each = lanes * (max(hidden / cpu.fma_pipes, (sums + part.vectors) / cpu.load_ports) + part.vectors / 4)
+            else:
+                each = lanes * sums + (r + 1) // 2 + lanes * ((part.vectors + 1) // 2) + 5 + lanes * (hidden - sums) / 4
+            total += part.count * each
+    return total

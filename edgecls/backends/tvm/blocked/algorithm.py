@@ -28,6 +28,8 @@ ERROR_LIMIT = 1e-4
 _MEMORY_BYTES_PER_CYCLE = 4.0
 # a product tile keeps some 95 % of the peak, transforms run at some 75 % of one vector instruction per cycle
 _PRODUCT_EFFICIENCY, _TRANSFORM_EFFICIENCY = 0.95, 0.75
+# of the target's memory, for weights
+_OF_MEMORY = 0.8
 # predictions closer than this are no reason to spend memory and accuracy
 _WORTH = 0.95
 
@@ -44,7 +46,7 @@ def choose(layers: Sequence[tuple[Window, Array]], target: Target, choice: Choic
     """One decision per (window, OIHW weights). growth: times their size in float32 that all weights may take."""
     candidates = [_candidates(window, target, choice) for window, _ in layers]
     direct = [c[0] for c in candidates]
-    budget = int(min(growth * sum(w.nbytes for _, w in layers), target.memory_mb * 1e6 / 2))
+    budget = int(min(growth * sum(w.nbytes for _, w in layers), target.memory_mb * 1e6 * _OF_MEMORY))
     chosen = _within(candidates, budget - sum(c.bytes for c in direct)) if choice == "auto" else [
         c[-1] for c in candidates]
     decisions = []

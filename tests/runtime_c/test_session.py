@@ -43,6 +43,16 @@ def test_two_sessions_in_two_threads_do_not_race(folder, tmp_path):
     run_driver(program, "concurrent", folder)
 
 
+@pytest.mark.parametrize("sanitizer", ["thread", "address,undefined"])
+def test_pool(tmp_path, sanitizer):
+    """Orders, errors, sleeping and ending, with as many threads as shares, fewer, and more than processors."""
+    code = [tiny.RUNTIME / "src" / name for name in ("pool.c", "clock.c", "status.c")]
+    program = tiny.compile_c(("gcc",), tmp_path / "pool", [tiny.HERE / "pool.c", *code], f"-I{tiny.RUNTIME / 'src'}",
+                             f"-fsanitize={sanitizer}", "-fno-sanitize-recover=all")
+    for shares, threads in (("1", "1"), ("2", "2"), ("4", "4"), ("5", "3"), ("7", "1")):
+        run_driver(program, shares, threads)
+
+
 @pytest.mark.parametrize("name", ["header.bin", "model.so", "weights.bin"])
 def test_a_changed_file_is_noticed_before_it_is_loaded(ec_run, folder, name):
     rng = np.random.default_rng(1)

@@ -18,6 +18,7 @@
  *   Pointers handed out belong to the session and live until ec_close.
  * - A session is used by one thread at a time. Different sessions, also of one model, may run concurrently.
  * - ec_invoke allocates nothing, and results are bit-identical for any number of threads.
+ * - The threads of a session are awake while a function runs kernels, and 50 microseconds longer; then they sleep.
  * - Opening a bundle runs code from it. The hashes show that it is intact, not who made it.
  */
 #ifndef EDGECLS_H
@@ -91,7 +92,8 @@ typedef struct ec_session ec_session;
 
 typedef struct ec_options {
   uint32_t size;        /* sizeof(ec_options): lets later versions append fields */
-  uint32_t threads;     /* 1..EC_MAX_THREADS; 0 means 1. With 1 no thread is created */
+  uint32_t threads;     /* 1..EC_MAX_THREADS, the caller's included; 0 means 1. With 1 no thread is created, and never
+                           more than processors that the process may use when the session opens */
   uint64_t max_batch;   /* use only plans up to this batch size, for a smaller arena; 0: all */
   void *arena;          /* NULL: the library allocates. Otherwise the caller's memory, EC_ALIGN aligned, which the
                            session borrows until ec_close */
@@ -124,7 +126,7 @@ EC_API void ec_close(ec_session *session);
 /* The checked descriptor: name, build id, counts, image and output contracts. Never NULL for a live session. */
 EC_API const ec_model *ec_describe(const ec_session *session);
 
-/* Threads the session runs on, the caller's included. */
+/* Into how many parts the session splits work: options.threads. */
 EC_API uint32_t ec_threads(const ec_session *session);
 
 /* Plan number index (0: the smallest batch), NULL past the last usable one. */

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #define EC_MAX_LIVE_WORKSPACES 64
+#define EC_ERROR_BYTES 256
 
 /* One thread's workspace: a stack of blocks in its part of the arena. */
 typedef struct ec_workspace {
@@ -23,8 +24,8 @@ struct ec_pool;
 typedef struct ec_context {
   struct ec_pool *pool;
   ec_workspace workspace;
-  bool in_task;    /* a parallel run inside a parallel run is serial */
-  char error[256]; /* what this thread's kernel raised; "" if nothing */
+  bool in_task; /* a parallel run inside a parallel run is serial */
+  char *error;  /* where to write what the kernel raises, EC_ERROR_BYTES: the share's that the thread works on */
 } ec_context;
 
 extern _Thread_local ec_context *ec_current;

@@ -5,7 +5,7 @@
 
 const ec_model *ec_describe(const ec_session *session) { return session->model; }
 
-uint32_t ec_threads(const ec_session *session) { return ec_pool_threads(session->pool); }
+uint32_t ec_threads(const ec_session *session) { return ec_pool_shares(session->pool); }
 
 ec_ready_plan *ec_session_plan(const ec_session *session, uint64_t batch) {
   for (uint32_t i = 0; session != NULL && i < session->num_plans; i++)

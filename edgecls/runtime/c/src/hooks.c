@@ -13,7 +13,7 @@ _Thread_local ec_context *ec_current;
 static int parallel_launch(int (*body)(int, void *, void *), void *closure, int tasks) {
   ec_context *context = ec_current;
   if (context == NULL || tasks < 0) return -1;
-  if (tasks == 0) tasks = context->in_task ? 1 : (int)ec_pool_threads(context->pool);
+  if (tasks == 0) tasks = context->in_task ? 1 : (int)ec_pool_shares(context->pool);
   return ec_pool_run(context->pool, body, closure, tasks);
 }
 
@@ -24,7 +24,7 @@ static void *alloc_workspace(int device_type, int device_id, uint64_t bytes, int
   ec_workspace *w = &context->workspace;
   uint64_t begin = w->depth > 0 ? w->blocks[w->depth - 1].end : 0;
   if (bytes > w->bytes - begin || w->depth == EC_MAX_LIVE_WORKSPACES) {
-    snprintf(context->error, sizeof context->error, "asks for %llu bytes of workspace, the plan leaves %llu",
+    snprintf(context->error, EC_ERROR_BYTES, "asks for %llu bytes of workspace, the plan leaves %llu",
              (unsigned long long)bytes, (unsigned long long)(w->bytes - begin));
     return NULL;
   }
@@ -53,7 +53,7 @@ static int free_workspace(int device_type, int device_id, void *pointer) {
 static void raise_error(const char *kind, const char **parts, int32_t count) {
   ec_context *context = ec_current;
   if (context == NULL || context->error[0] != '\0') return; /* the first one is the cause */
-  size_t room = sizeof context->error, used = 0;
+  size_t room = EC_ERROR_BYTES, used = 0;
   for (int32_t i = -1; i < count && used + 1 < room; i++) {
     const char *part = i < 0 ? kind : parts[i];
     int wrote = snprintf(context->error + used, room - used, i < 0 ? "%s: " : "%s", part != NULL ? part : "");

@@ -1,8 +1,10 @@
 /* host.c: processor, ISA features, free memory. */
 #include "platform.h"
 
+#include <sched.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "host.h"
 
@@ -100,6 +102,13 @@ ec_status ec_host_check(uint32_t arch, uint64_t features) {
       return ec_fail(EC_ERROR_DEVICE, "needs the ISA feature %s, which this processor lacks", FEATURES[i].name);
   if (missing != 0) return ec_fail(EC_ERROR_DEVICE, "needs an ISA feature that this version does not know");
   return EC_OK;
+}
+
+uint32_t ec_host_processors(void) {
+  cpu_set_t allowed;
+  if (sched_getaffinity(0, sizeof allowed, &allowed) == 0) return (uint32_t)CPU_COUNT(&allowed);
+  long online = sysconf(_SC_NPROCESSORS_ONLN); /* a machine with more processors than cpu_set_t has bits */
+  return online > 0 ? (uint32_t)online : 1;
 }
 
 uint64_t ec_host_memory(void) {

@@ -6,6 +6,7 @@
 
 uint32_t ec_host_arch(void);       /* enum ec_arch */
 uint64_t ec_host_features(void);   /* EC_FEATURE_* bits that processor and kernel both offer */
+uint32_t ec_host_processors(void); /* that this process may use, at least 1 */
 uint64_t ec_host_memory(void);     /* bytes that can be allocated without swapping; UINT64_MAX when unknown */
 
 /* EC_ERROR_DEVICE naming the first thing the device lacks. */

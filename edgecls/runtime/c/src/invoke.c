@@ -5,6 +5,7 @@
 #include "session.h"
 
 void ec_session_enter(ec_session *s, const ec_ready_plan *ready) {
+  ec_pool_enter(s->pool); /* first: waking up takes the threads longer than the rest takes us */
   uint64_t bytes = ec_align(ready->plan->workspace_bytes);
   char *base = s->arena + ec_align(ready->plan->arena_bytes);
   for (uint32_t i = 0; i < ec_pool_threads(s->pool); i++) {
@@ -12,16 +13,19 @@ void ec_session_enter(ec_session *s, const ec_ready_plan *ready) {
     context->workspace.base = base + i * bytes;
     context->workspace.bytes = bytes;
     context->workspace.depth = 0;
-    context->error[0] = '\0';
   }
+  for (uint32_t i = 0; i < ec_pool_shares(s->pool); i++) ec_pool_error(s->pool, i)[0] = '\0';
   ec_current = ec_pool_context(s->pool, 0);
 }
 
-void ec_session_leave(void) { ec_current = NULL; }
+void ec_session_leave(ec_session *s) {
+  ec_current = NULL;
+  ec_pool_leave(s->pool);
+}
 
 static ec_status kernel_failed(ec_session *s, const ec_kernel *kernel, const ec_call *call, int result) {
-  for (uint32_t i = 0; i < ec_pool_threads(s->pool); i++) {
-    const char *reason = ec_pool_context(s->pool, i)->error;
+  for (uint32_t i = 0; i < ec_pool_shares(s->pool); i++) {
+    const char *reason = ec_pool_error(s->pool, i);
     if (reason[0] != '\0')
       return ec_fail(EC_ERROR_KERNEL, "kernel %s (layer %u): %s", kernel->name, (unsigned)call->layer, reason);
   }
@@ -41,7 +45,7 @@ ec_status ec_invoke(ec_session *s, uint64_t batch) {
   if (ready == NULL) return EC_ERROR_ARGUMENT;
   ec_session_enter(s, ready);
   for (uint32_t i = 0; i < ready->plan->num_calls && status == EC_OK; i++) status = ec_session_call(s, ready, i);
-  ec_session_leave();
+  ec_session_leave(s);
   return status;
 }
 
@@ -51,7 +55,7 @@ ec_status ec_invoke_call(ec_session *s, uint64_t batch, uint32_t call) {
   if (call >= ready->plan->num_calls) return ec_fail(EC_ERROR_ARGUMENT, "the plan has no call %u", (unsigned)call);
   ec_session_enter(s, ready);
   ec_status status = ec_session_call(s, ready, call);
-  ec_session_leave();
+  ec_session_leave(s);
   return status;
 }
 
@@ -73,7 +77,7 @@ ec_status ec_profile(ec_session *s, uint64_t batch, uint32_t runs, ec_call_time 
       status = ec_session_call(s, ready, i);
       times[i].total_ns += ec_now_ns() - start;
     }
-  ec_session_leave();
+  ec_session_leave(s);
   return status;
 }
 

@@ -96,7 +96,9 @@ static ec_status prepare(ec_session *s, const ec_options *options) {
     status = ready_plan(s, ec_model_plan(s->model, i), &s->plans[i]);
   for (uint32_t i = 0; i < s->model->num_inputs; i++)
     ec_preprocessor_init(&s->preprocessors[i], ec_model_image(s->model, i));
-  return status == EC_OK ? ec_pool_create(options->threads, &s->pool) : status;
+  if (status != EC_OK) return status;
+  uint32_t processors = ec_host_processors(); /* more threads than that would wait for each other */
+  return ec_pool_create(options->threads, options->threads < processors ? options->threads : processors, &s->pool);
 }
 
 /* The first session of a model binds the hooks; later ones must not write what a running kernel may read. */

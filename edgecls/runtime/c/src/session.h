@@ -31,13 +31,13 @@ struct ec_session {
 /* NULL, with the reason in ec_last_error, when there is no such batch size. */
 ec_ready_plan *ec_session_plan(const ec_session *session, uint64_t batch);
 
-/* Give the threads their workspaces and forget old errors; then calls of this plan may run. */
+/* Wake the threads, give them their workspaces and forget old errors; then calls of this plan may run. */
 void ec_session_enter(ec_session *session, const ec_ready_plan *plan);
 
 /* One call of an entered plan. */
 ec_status ec_session_call(ec_session *session, const ec_ready_plan *plan, uint32_t index);
 
-/* The calling thread stops being this session's. */
-void ec_session_leave(void);
+/* The calling thread stops being this session's, the others may sleep. */
+void ec_session_leave(ec_session *session);
 
 #endif

@@ -39,12 +39,13 @@ class Node:
 
 @dataclass
 class Graph:
-    """outputs: the expression that main returns. names of outputs count as uses."""
+    """result: the expression that main returns. flattened: (N, C*H*W) views of blocked images."""
 
     nodes: list[Node]
     parameters: list[Any]
     result: Any
     shapes: dict[Any, Shape] = field(default_factory=dict)
+    flattened: set[Any] = field(default_factory=set)
 
 
 _ELEMENTWISE = {"relax.add": "add", "relax.subtract": "subtract", "relax.multiply": "multiply",
@@ -199,10 +200,10 @@ def _reshape(reader: _Reader, variable: Any, call: Any) -> Node | None:
             return Node(variable, call, "view", (data,), shape)
         if len(before) == 4 and len(shape) == 2 and shape[1] == math.prod(before[1:]):
             return Node(variable, call, "view", (data,), shape)
-    return _shuffled(reader, variable, data, shape)
+    return _shuffled(reader, variable, call, data, shape)
 
 
-def _shuffled(reader: _Reader, variable: Any, data: Any, shape: Shape) -> Node | None:
+def _shuffled(reader: _Reader, variable: Any, call: Any, data: Any, shape: Shape) -> Node | None:
     """reshape (N, g, C/g, H, W) > permute (0, 2, 1, 3, 4) > reshape: channels in another order."""
     by_variable = {n.variable: n for n in reader.nodes}
     permute = by_variable.get(data)
@@ -217,7 +218,7 @@ def _shuffled(reader: _Reader, variable: Any, data: Any, shape: Shape) -> Node |
     if len(outer) != 4 or outer != shape or inner != (outer[0], inner[1], outer[1] // inner[1], *outer[2:]):
         return None
     order = np.arange(outer[1]).reshape(inner[1], inner[2]).T.reshape(-1)
-    return Node(variable, permute.value, "channels", (source,), shape, sources=tuple((0, int(c)) for c in order))
+    return Node(variable, call, "channels", (source,), shape, sources=tuple((0, int(c)) for c in order))
 
 
 def _concat(reader: _Reader, variable: Any, call: Any) -> Node | None:

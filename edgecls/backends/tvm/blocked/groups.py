@@ -38,13 +38,12 @@ def live(graph: Graph) -> list[Node]:
     for node in reversed(graph.nodes):
         if node.variable in needed:
             kept.append(node)
-            # what becomes an own kernel needs none of its constants; what stays as it is may
-            needed.update(node.inputs if node.kind == "channels" else variables(node.value))
+            needed.update(_reads(node), variables(node.value))
     return list(reversed(kept))
 
 
 def group(graph: Graph) -> list[Group]:
-    """Every live node in exactly one group, in an order in which each group's inputs come before it."""
+    """Every node that is needed in exactly one group, in an order in which each group's inputs come before it."""
     nodes = live(graph)
     users: dict[Any, set[Any]] = {}
     for node in nodes:
@@ -54,29 +53,40 @@ def group(graph: Graph) -> list[Group]:
         users.setdefault(variable, set()).add(None)
     place = {node.variable: i for i, node in enumerate(nodes)}
     blocked: set[Any] = set()
-    flattened: set[Any] = set()
     taken: set[Any] = set()
     groups = []
     for node in nodes:
         if node.variable in taken:
             continue
-        found = _start(node, graph, blocked, flattened)
+        found = _start(node, graph, blocked)
         if found.anchor.kind not in ("other", "view", "channels"):
             _grow(found, nodes[place[node.variable] + 1:], users, graph, taken)
         taken.update(m.variable for m in found.members)
         if found.anchor.kind == "view" and len(node.shape) == 2 and math.prod(graph.shapes[node.inputs[0]][2:]) > 1:
-            flattened.add(node.variable)
+            graph.flattened.add(node.variable)
         elif found.anchor.kind != "other":
             blocked.update(m.variable for m in found.members)
         groups.append(found)
-    return sorted(groups, key=lambda g: place[g.result])
+    return _needed(sorted(groups, key=lambda g: place[g.result]), graph)
 
 
-def _start(node: Node, graph: Graph, blocked: set[Any], flattened: set[Any]) -> Group:
+def _needed(groups: list[Group], graph: Graph) -> list[Group]:
+    """Without what only led to an own kernel that reads further up: the split behind its parts, a shuffle's steps."""
+    needed = set(_uses_of(graph.result))
+    kept = []
+    for found in reversed(groups):
+        if found.result in needed:
+            kept.append(found)
+            needed.update(i for i in (*found.anchor.inputs, *(o for o, _ in found.others))
+                          if not isinstance(i, np.ndarray))
+    return list(reversed(kept))
+
+
+def _start(node: Node, graph: Graph, blocked: set[Any]) -> Group:
     """A convolution is always worth a blocked input; everything else is taken where its input is blocked already."""
-    other = Group(Node(node.variable, node.value, "other", tuple(_reads(node)), node.shape), [node])
+    other = Group(Node(node.variable, node.value, "other", tuple(variables(node.value)), node.shape), [node])
     if node.kind == "convolution":
-        taken = len(graph.shapes[node.inputs[0]]) == 4 or node.inputs[0] in blocked | flattened
+        taken = len(graph.shapes[node.inputs[0]]) == 4 or node.inputs[0] in blocked | graph.flattened
         return Group(node, [node]) if taken else other
     if node.kind == "depthwise":
         return Group(node, [node])
@@ -141,7 +151,7 @@ def _applied(node: Node, values: dict[Any, Expression], shape: Shape, graph: Gra
 
 def _argument(given: Any, shape: Shape, graph: Graph, found: Group) -> Expression | None:
     own = given.shape if isinstance(given, np.ndarray) else graph.shapes.get(given)
-    if own is None:
+    if own is None or (not isinstance(given, np.ndarray) and given in graph.flattened):
         return None
     spread: Spread
     if isinstance(given, np.ndarray):

@@ -25,8 +25,10 @@ enum {
   LINE = 128,            /* what two threads write is this far apart: processors fetch cache lines in pairs */
   LINGER_NS = 50000,     /* awake after an invocation: the next one may follow at once */
   AWAKE_NS = 100000,     /* awake within an invocation that has no work for us */
-  CALLER_NS = 30000      /* the caller polls for the end of a share this long: then its thread may have lost its
+  CALLER_NS = 30000,     /* the caller polls for the end of a share this long: then its thread may have lost its
                             processor to somebody else, and should get ours */
+  LOST_NS = 500000,      /* a job that takes longer than the caller alone would have taken, by this much, ... */
+  ALONE_NS = 20000000    /* ... shows that other programs use the processors: it works alone this long */
 };
 
 /* signal = number of the job (a multiple of JOB, wraps around) + flags */
@@ -60,6 +62,7 @@ struct ec_pool {
   share *shares;
   pthread_mutex_t lock; /* for falling asleep and waking up only */
   pthread_cond_t wake, finished;
+  uint64_t alone_until; /* the caller's: no jobs for the workers before this time */
   worker workers[]; /* threads of them; [0] is the caller and has no thread of its own; the shares come after them */
 };
 
@@ -172,7 +175,7 @@ static void send(ec_pool *pool, uint32_t signal) {
 static uint32_t last_signal(const ec_pool *pool) { return atomic_load_explicit(&pool->signal, memory_order_relaxed); }
 
 void ec_pool_enter(ec_pool *pool) {
-  if (pool->threads > 1) send(pool, last_signal(pool) | ENTERED);
+  if (pool->threads > 1 && ec_now_ns() >= pool->alone_until) send(pool, last_signal(pool) | ENTERED);
 }
 
 /* Wakes nobody: who polls will see it, and who sleeps may go on. */
@@ -181,7 +184,14 @@ void ec_pool_leave(ec_pool *pool) {
     atomic_store_explicit(&pool->signal, last_signal(pool) & ~(uint32_t)ENTERED, memory_order_release);
 }
 
-static void wait_for_share(ec_pool *pool, const share *s, uint32_t done) {
+/* Threads that lose their processors in turn make each other wait whole time slices: worse than one thread. */
+static void judge(ec_pool *pool, uint64_t start, uint64_t own_end) {
+  uint64_t now = ec_now_ns();
+  if (now - start > (own_end - start) * pool->num_shares + LOST_NS) pool->alone_until = now + ALONE_NS;
+}
+
+/* start: when the job began. */
+static void wait_for_share(ec_pool *pool, const share *s, uint32_t done, uint64_t start) {
   ec_patience patience = {0, 0};
   while (atomic_load_explicit(&s->state, memory_order_acquire) != done) {
     if (ec_keep_polling(&patience, CALLER_NS)) continue;
@@ -190,25 +200,25 @@ static void wait_for_share(ec_pool *pool, const share *s, uint32_t done) {
     while (atomic_load(&s->state) != done) pthread_cond_wait(&pool->finished, &pool->lock);
     atomic_store_explicit(&pool->caller_sleeps, false, memory_order_relaxed);
     pthread_mutex_unlock(&pool->lock);
+    judge(pool, start, patience.since);
   }
 }
 
 int ec_pool_run(ec_pool *pool, ec_task_fn body, void *closure, int tasks) {
   ec_context *caller = ec_current;
   int result = 0;
-  if (pool->num_shares == 1 || tasks == 1 || caller->in_task) return run_tasks(caller, body, closure, 0, tasks, tasks);
+  if (pool->threads == 1 || tasks == 1 || caller->in_task) return run_tasks(caller, body, closure, 0, tasks, tasks);
+  uint64_t start = ec_now_ns();
+  if (start < pool->alone_until) return run_tasks(caller, body, closure, 0, tasks, tasks);
 
   uint32_t signal = last_signal(pool) + JOB, job = signal & ~(uint32_t)FLAGS;
   pool->body = body;
   pool->closure = closure;
   pool->tasks = tasks;
-  if (pool->threads > 1)
-    send(pool, signal);
-  else
-    atomic_store_explicit(&pool->signal, signal, memory_order_relaxed);
+  send(pool, signal);
   do_shares(pool, &pool->workers[0], job);
   for (uint32_t i = 0; i < pool->num_shares; i++) {
-    wait_for_share(pool, &pool->shares[i], job | DONE);
+    wait_for_share(pool, &pool->shares[i], job | DONE, start);
     if (result == 0) result = pool->shares[i].result;
   }
   caller->error = pool->shares[0].error;

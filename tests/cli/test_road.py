@@ -64,7 +64,7 @@ def test_the_whole_road(cli, road, tmp_path, backend, target):
     emulated = target != "native"
     speed = result(tmp_path / "b.json", "bench-instructions" if emulated else "bench")
     if emulated:
-        assert speed["instructions_per_inference"] > 10_000
+        assert speed["instructions_per_inference"] > 1_000
         assert not any(key.endswith("_ms") for key in speed)
     else:
         assert len(speed["samples_ms"]) == 40

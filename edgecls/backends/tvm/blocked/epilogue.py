@@ -30,10 +30,11 @@ class Epilogue:
     channel_blocks: int = 1
 
     @staticmethod
-    def of(expression: Expression, channel_blocks: int) -> Epilogue:
-        """Sums that are always used plus one and the same vector per channel start from that vector."""
+    def of(expression: Expression, channel_blocks: int, sums: bool) -> Epilogue:
+        """Sums that are always used plus one and the same vector per channel start from that vector. sums: whether the
+        kernel has such sums."""
         needed = tuple(operands(expression))
-        for operand in needed:
+        for operand in needed if sums else ():
             for sum_ in (Apply("add", (Tile(), operand)), Apply("add", (operand, Tile()))):
                 if operand.spread == "channel" and not contains(substitute(expression, sum_, operand), Tile()):
                     return Epilogue(substitute(expression, sum_, Tile()), operand, needed, channel_blocks)

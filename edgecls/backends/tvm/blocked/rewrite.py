@@ -181,7 +181,7 @@ class _Rewriter:
               emit: Callable[[Simd, Epilogue], Any], key: tuple[Any, ...]) -> None:
         """Emit one call; groups that need the same code share a kernel."""
         n, c, h, w = _image_of(found.shape)
-        epilogue = Epilogue.of(found.expression, self._blocks(c))
+        epilogue = Epilogue.of(found.expression, self._blocks(c), found.anchor.kind in ("convolution", "depthwise"))
         operands = [self._channel(array) if isinstance(array, np.ndarray) else self._block(array)
                     for array, _ in found.others]
         name = self._kernel(stem, emit, epilogue, key, Workload(

@@ -11,25 +11,13 @@ import numpy as np
 
 from edgecls.backends.tvm.blocked.algorithm import Choice, choose
 from edgecls.backends.tvm.blocked.epilogue import Epilogue
-from edgecls.backends.tvm.blocked.expression import describe
-from edgecls.backends.tvm.blocked.families import (
-    channels,
-    convert,
-    convolution,
-    depthwise,
-    elementwise,
-    pooling,
-    winograd,
-)
+from edgecls.backends.tvm.blocked.families import FAMILIES, convert
 from edgecls.backends.tvm.blocked.graph import Graph, Shape, read_graph
 from edgecls.backends.tvm.blocked.groups import Group, group
 from edgecls.backends.tvm.blocked.simd import Simd
 from edgecls.backends.tvm.blocked.window import Window
 from edgecls.backends.tvm.schedule import Decision, Workload
 from edgecls.types import Array, Target
-
-# an input of so few channels would be mostly padding: the first convolution reads it as it is
-_PLANAR_CHANNELS = 4
 
 
 @dataclass
@@ -65,9 +53,10 @@ class _Rewriter:
         from tvm import relax
 
         self.graph, self.names, self.target = graph, owner, target
+        self.cpu = target.cpu
         self.lanes = target.cpu.vector_bits // 32
         self.builder = relax.BlockBuilder()
-        self.plain: dict[Any, Any] = {}
+        self.originals: dict[Any, Any] = {}
         self.blocked: dict[Any, Any] = {}
         self.done = Rewritten(None)
         self.kernels: dict[Any, str] = {}
@@ -79,14 +68,16 @@ class _Rewriter:
         from tvm import relax
 
         parameters = [relax.Var(p.name, p.ty) for p in self.graph.parameters]
-        self.plain.update(zip(self.graph.parameters, parameters, strict=True))
+        self.originals.update(zip(self.graph.parameters, parameters, strict=True))
         with self.builder.function("main", parameters):
             with self.builder.dataflow():
                 for found in groups:
                     if found.anchor.kind == "other":
                         self._copy(found)
+                    elif found.anchor.kind == "view":
+                        self._view(found)
                     else:
-                        getattr(self, f"_{found.anchor.kind}")(found)
+                        self._call(found)
                 output = self.builder.emit_output(self._replaced(self.graph.result))
             self.builder.emit_func_output(output)
         self.done.module = self.builder.finalize()
@@ -97,8 +88,6 @@ class _Rewriter:
         for variable, function in module.functions.items():
             if variable.name_hint != "main":
                 self.builder.update_func(variable, function)
-
-    # ---- families
 
     def geometry(self, found: Group) -> tuple[Window, Array]:
         """Window and OIHW weights; a dense layer after flattening is a convolution whose window is the image."""
@@ -112,83 +101,28 @@ class _Rewriter:
         return (msgspec.structs.replace(node.window, n=n, ci=c, h=h, w=w, kernel=(h, w)),
                 node.weights.reshape(shape[0], c, h, w))
 
-    def _convolution(self, found: Group) -> None:
-        window, weights, decision = self.planned[found.result]
-        data = found.anchor.inputs[0]
-        stem = f"conv{window.kernel[0]}x{window.kernel[1]}"
-        if decision.algorithm != "direct":
-            m = int(decision.algorithm[-1])
-            self._call(found, f"{stem}_f{m}", decision, window.multiply_adds,
-                       [self._block(data), winograd.pack(weights, decision, m, self.lanes)],
-                       lambda simd, epilogue: winograd.emit(simd, window, decision, epilogue, m), (window, decision))
-            return
-        planar = window.ci <= _PLANAR_CHANNELS and data not in self.blocked
-        self._call(found, stem, decision, window.multiply_adds,
-                   [self._plain(data) if planar else self._block(data),
-                    convolution.pack(weights, decision, self.lanes, planar)],
-                   lambda simd, epilogue: convolution.emit(simd, window, decision, epilogue, planar),
-                   (window, planar, decision))
+    def chosen(self, found: Group) -> tuple[Window, Array, Decision]:
+        return self.planned[found.result]
 
-    def _depthwise(self, found: Group) -> None:
-        node = found.anchor
-        window, weights = node.window, node.weights
-        assert window is not None and weights is not None
-        decision = depthwise.decide(window, self.target.cpu)
-        self._call(found, f"depthwise{window.kernel[0]}x{window.kernel[1]}", decision, window.multiply_adds,
-                   [self._block(node.inputs[0]), depthwise.pack(weights, self.lanes)],
-                   lambda simd, epilogue: depthwise.emit(simd, window, decision, epilogue), (window, decision))
-
-    def _pool(self, found: Group) -> None:
-        node = found.anchor
-        window, kind = node.window, node.pooling
-        assert window is not None
-        decision = pooling.decide(window, self.target.cpu)
-        self._call(found, f"{kind.split('-')[0]}_pool", decision, 0, [self._block(node.inputs[0])],
-                   lambda simd, epilogue: pooling.emit(simd, window, decision, epilogue, kind), (window, kind))
-
-    def _mean(self, found: Group) -> None:
-        data = found.anchor.inputs[0]
-        n, c, h, w = self._image(data)
-        decision = Decision(algorithm="mean", layout=f"NCHW{self.lanes}c", reason=f"{h * w} pixels per channel")
-        self._call(found, "mean", decision, 0, [self._block(data)],
-                   lambda simd, epilogue: pooling.emit_mean(simd, n, c, h * w, epilogue), (n, c, h * w))
-
-    def _elementwise(self, found: Group) -> None:
-        data = found.anchor.inputs[0]
-        n, c, h, w = self._image(data)
-        decision = Decision(algorithm="elementwise", layout=f"NCHW{self.lanes}c",
-                            reason=describe(found.expression)[:200])
-        self._call(found, "elementwise", decision, 0, [self._block(data)],
-                   lambda simd, epilogue: elementwise.emit(simd, n, c, h * w, epilogue), (n, c, h * w))
-
-    def _channels(self, found: Group) -> None:
-        node = found.anchor
-        shapes = [self._image(i) for i in node.inputs]
-        n, _, h, w = shapes[0]
-        decision = Decision(algorithm="channels", layout=f"NCHW{self.lanes}c", reason="lanes move, pixels stay")
-        self._call(found, "channels", decision, 0, [self._block(i) for i in node.inputs],
-                   lambda simd, _: channels.emit(simd, n, h * w, [s[1] for s in shapes], node.sources),
-                   (n, h * w, tuple(s[1] for s in shapes), node.sources))
+    # ---- calls
 
     def _view(self, found: Group) -> None:
         node = found.anchor
         self.blocked[node.variable] = self.blocked[node.inputs[0]]
-        self.images[node.variable] = self._image(node.inputs[0])
+        self.images[node.variable] = self.image(node.inputs[0])
 
-    # ---- calls
-
-    def _call(self, found: Group, stem: str, decision: Decision, multiply_adds: int, data: list[Any],
-              emit: Callable[[Simd, Epilogue], Any], key: tuple[Any, ...]) -> None:
+    def _call(self, found: Group) -> None:
         """Emit one call; groups that need the same code share a kernel."""
+        plan = FAMILIES[found.anchor.kind](found, self)
         n, c, h, w = _image_of(found.shape)
         epilogue = Epilogue.of(found.expression, self._blocks(c), found.anchor.kind in ("convolution", "depthwise"))
-        operands = [self._channel(array) if isinstance(array, np.ndarray) else self._block(array)
+        operands = [self._channel(array) if isinstance(array, np.ndarray) else self.block(array)
                     for array, _ in found.others]
-        name = self._kernel(stem, emit, epilogue, key, Workload(
-            kernel="", family="contraction" if multiply_adds else "elementwise", shapes=(found.shape,),
-            spatial=(c, h, w), reduction=(), columns=None, rows=None, flops=2 * multiply_adds), decision)
+        name = self._kernel(plan.stem, plan.emit, epilogue, plan.key, Workload(
+            kernel="", family="contraction" if plan.multiply_adds else "elementwise", shapes=(found.shape,),
+            spatial=(c, h, w), reduction=(), columns=None, rows=None, flops=2 * plan.multiply_adds), plan.decision)
         shape = (n * self._blocks(c) * self.lanes * h * w,)
-        variable = self._emit_call(name, [*data, *operands], shape, [m.variable for m in found.members])
+        variable = self._emit_call(name, [*plan.arguments, *operands], shape, [m.variable for m in found.members])
         self.blocked[found.result] = variable
         self.images[found.result] = (n, c, h, w)
 
@@ -217,23 +151,26 @@ class _Rewriter:
 
     # ---- tensors
 
-    def _block(self, variable: Any) -> Any:
+    def block(self, variable: Any) -> Any:
         """The blocked form of a tensor, converted where it is not there yet."""
         if variable not in self.blocked:
-            n, c, h, w = self._image(variable)
-            self.blocked[variable] = self._convert("block", variable, self._plain(variable),
+            n, c, h, w = self.image(variable)
+            self.blocked[variable] = self._convert("block", variable, self.plain(variable),
                                                    (n * self._blocks(c) * self.lanes * h * w,))
         return self.blocked[variable]
 
-    def _plain(self, variable: Any) -> Any:
+    def is_blocked(self, variable: Any) -> bool:
+        return variable in self.blocked
+
+    def plain(self, variable: Any) -> Any:
         """The tensor as the network has it."""
-        if variable not in self.plain:
-            self.plain[variable] = self._convert("unblock", variable, self.blocked[variable],
+        if variable not in self.originals:
+            self.originals[variable] = self._convert("unblock", variable, self.blocked[variable],
                                                  self.graph.shapes[variable])
-        return self.plain[variable]
+        return self.originals[variable]
 
     def _convert(self, direction: str, variable: Any, tensor: Any, shape: Shape) -> Any:
-        n, c, h, w = self._image(variable)
+        n, c, h, w = self.image(variable)
         emit = convert.emit_block if direction == "block" else convert.emit_unblock
         name = self._kernel(direction, lambda simd, _: emit(simd, n, c, h * w), Epilogue(), (n, c, h * w), Workload(
             kernel="", family="elementwise", shapes=((n, c, h, w),), spatial=(c, h, w), reduction=(), columns=None,
@@ -248,7 +185,7 @@ class _Rewriter:
         padded[: values.size] = values
         return padded
 
-    def _image(self, variable: Any) -> tuple[int, int, int, int]:
+    def image(self, variable: Any) -> tuple[int, int, int, int]:
         return self.images.get(variable) or _image_of(self.graph.shapes[variable])
 
     def _blocks(self, channels: int) -> int:
@@ -259,7 +196,7 @@ class _Rewriter:
     def _copy(self, found: Group) -> None:
         """A binding that stays as it is, on NCHW tensors."""
         variable = self.builder.emit(self._replaced(found.anchor.value), name_hint="node")
-        self.plain[found.result] = variable
+        self.originals[found.result] = variable
         if found.result.name in self.names:
             self.done.owner[variable.name] = (self.names[found.result.name],)
 
@@ -267,7 +204,7 @@ class _Rewriter:
         from tvm import relax
 
         if isinstance(value, relax.Var):
-            return self._plain(value)
+            return self.plain(value)
         if isinstance(value, relax.Tuple):
             return relax.Tuple([self._replaced(f) for f in value.fields])
         if isinstance(value, relax.TupleGetItem):

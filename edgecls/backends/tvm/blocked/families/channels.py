@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from edgecls.backends.tvm.blocked.families.family import Plan, Tensors
+from edgecls.backends.tvm.blocked.groups import Group
 from edgecls.backends.tvm.blocked.simd import Expr, Simd
+from edgecls.backends.tvm.schedule import Decision
 
 Source = tuple[int, int]
 
@@ -43,3 +46,13 @@ def _merge(simd: Simd, vectors: Sequence[Expr], picks: list[int]) -> Expr:
     if picks == list(range(simd.lanes)) and len(vectors) == 1:
         return vectors[0]
     return simd.bind(simd.shuffle(vectors, picks))
+
+
+def plan(found: Group, tensors: Tensors) -> Plan:
+    node = found.anchor
+    images = [tensors.image(i) for i in node.inputs]
+    n, _, h, w = images[0]
+    inputs = tuple(c for _, c, _, _ in images)
+    decision = Decision(algorithm="channels", layout=f"NCHW{tensors.lanes}c", reason="lanes move, pixels stay")
+    return Plan("channels", decision, tuple(map(tensors.block, node.inputs)),
+                lambda simd, _: emit(simd, n, h * w, inputs, node.sources), (n, h * w, inputs, node.sources))

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 
 from edgecls.backends.tvm.blocked.epilogue import Epilogue
+from edgecls.backends.tvm.blocked.families import winograd
+from edgecls.backends.tvm.blocked.families.family import Plan, Tensors
 from edgecls.backends.tvm.blocked.families.product import (
     Part,
     parts,
@@ -24,11 +26,14 @@ from edgecls.backends.tvm.blocked.families.product import (
     product_vectors,
 )
 from edgecls.backends.tvm.blocked.families.rows import rows_inside
+from edgecls.backends.tvm.blocked.groups import Group
 from edgecls.backends.tvm.blocked.simd import Expr, Simd
 from edgecls.backends.tvm.blocked.window import Run, Window, flattened, runs
 from edgecls.backends.tvm.schedule import Decision
 from edgecls.types import Array, Cpu
 
+# an input of so few channels would be mostly padding: it is read as it is
+_PLANAR_CHANNELS = 4
 # LLVM unrolls a loop that comes to fewer instructions than this
 _UNROLLED = 400
 
@@ -217,3 +222,16 @@ def _step(channels: int, products: int) -> int:
     while step > 4 and step % 2 == 0 and step * products > 256:
         step //= 2
     return step
+
+
+def plan(found: Group, tensors: Tensors) -> Plan:
+    window, weights, decision = tensors.chosen(found)
+    data = found.anchor.inputs[0]
+    if decision.algorithm != "direct":
+        return winograd.plan(window, weights, decision, data, tensors)
+    planar = window.ci <= _PLANAR_CHANNELS and not tensors.is_blocked(data)
+    return Plan(f"conv{window.kernel[0]}x{window.kernel[1]}", decision,
+                (tensors.plain(data) if planar else tensors.block(data),
+                 pack(weights, decision, tensors.lanes, planar)),
+                lambda simd, epilogue: emit(simd, window, decision, epilogue, planar), (window, planar, decision),
+                window.multiply_adds)

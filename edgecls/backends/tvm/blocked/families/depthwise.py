@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from edgecls.backends.tvm.blocked.epilogue import Epilogue
+from edgecls.backends.tvm.blocked.families.family import Plan, Tensors
 from edgecls.backends.tvm.blocked.families.rows import rows_inside
+from edgecls.backends.tvm.blocked.groups import Group
 from edgecls.backends.tvm.blocked.simd import Simd
 from edgecls.backends.tvm.blocked.window import Window, runs
 from edgecls.backends.tvm.schedule import Decision
@@ -72,3 +74,12 @@ def emit(simd: Simd, window: Window, decision: Decision, epilogue: Epilogue) -> 
                     value = epilogue.apply(simd, simd.value(sums[r]), others, block, image, place + r * lanes)
                     simd.store(out, place + r * lanes, value)
     return simd.function([data, weights, *others, out])
+
+
+def plan(found: Group, tensors: Tensors) -> Plan:
+    window, weights = found.anchor.window, found.anchor.weights
+    assert window is not None and weights is not None
+    decision = decide(window, tensors.cpu)
+    return Plan(f"depthwise{window.kernel[0]}x{window.kernel[1]}", decision,
+                (tensors.block(found.anchor.inputs[0]), pack(weights, tensors.lanes)),
+                lambda simd, epilogue: emit(simd, window, decision, epilogue), (window, decision), window.multiply_adds)

@@ -5,8 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from edgecls.backends.tvm.blocked.epilogue import Epilogue
+from edgecls.backends.tvm.blocked.expression import describe
+from edgecls.backends.tvm.blocked.families.family import Plan, Tensors
+from edgecls.backends.tvm.blocked.groups import Group
 from edgecls.backends.tvm.blocked.simd import Simd
 from edgecls.backends.tvm.blocked.window import balanced
+from edgecls.backends.tvm.schedule import Decision
 
 # vectors per step: enough to cover the latency of a polynomial's chain of FMAs
 _VECTORS = 4
@@ -31,3 +35,12 @@ def emit(simd: Simd, images: int, channels: int, pixels: int, epilogue: Epilogue
                     simd.store(out, place + i * lanes, result)
             start += size * sizes.count(size)
     return simd.function([data, *others, out])
+
+
+def plan(found: Group, tensors: Tensors) -> Plan:
+    data = found.anchor.inputs[0]
+    n, c, h, w = tensors.image(data)
+    decision = Decision(algorithm="elementwise", layout=f"NCHW{tensors.lanes}c",
+                        reason=describe(found.expression)[:200])
+    return Plan("elementwise", decision, (tensors.block(data),),
+                lambda simd, epilogue: emit(simd, n, c, h * w, epilogue), (n, c, h * w))

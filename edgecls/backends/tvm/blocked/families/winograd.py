@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from edgecls.backends.tvm.blocked.epilogue import Epilogue
+from edgecls.backends.tvm.blocked.families.family import Plan, Tensors
 from edgecls.backends.tvm.blocked.families.product import (
     Part,
     parts,
@@ -288,3 +289,10 @@ def run(simd: Simd, program: Program, given: Sequence[Expr]) -> list[Expr]:
         values[step.destination] = simd.bind(
             addend + other if factor == 1 else addend - other if factor == -1 else addend + simd.number(factor) * other)
     return [values[v] for v in program.outputs]
+
+
+def plan(window: Window, weights: Array, decision: Decision, data: Any, tensors: Tensors) -> Plan:
+    m = int(decision.algorithm[-1])
+    return Plan(f"conv3x3_f{m}", decision, (tensors.block(data), pack(weights, decision, m, tensors.lanes)),
+                lambda simd, epilogue: emit(simd, window, decision, epilogue, m), (window, decision),
+                window.multiply_adds)

@@ -97,7 +97,7 @@ class Network:
         return x._replace(name=ACTIVATIONS[op](self, x.name), blocked=x.blocked and op not in DEFAULT)
 
     def combine(self, op: str, a: Tensor, b: Tensor) -> Tensor:
-        return a._replace(name=self.node(op, a.name, b.name))
+        return a._replace(name=self.node(op, a.name, b.name), blocked=a.blocked and op not in DEFAULT)
 
     def scale(self, x: Tensor, op: str = "Mul", first: bool = False) -> Tensor:
         """By one constant per channel, away from zero."""
@@ -159,7 +159,7 @@ ACTIVATIONS: dict[str, Callable[[Network, str], str]] = {
 
 
 # what TVM computes
-DEFAULT = ("Softmax", "LeakyRelu", "Sqrt")
+DEFAULT = ("Softmax", "LeakyRelu", "Sqrt", "Max", "Min")
 
 
 def extent(x: Tensor, kernel: Two, stride: Two, pads: Four, dilation: Two) -> Two:

@@ -12,7 +12,7 @@ from tests.backends.tvm.blocked.strategies import convolution_networks, networks
 
 # shrinking would compile hundreds of networks
 PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
-FEW = settings(max_examples=6, deadline=None, derandomize=True, phases=PHASES, suppress_health_check=SHARED)
+FEW = settings(max_examples=4, deadline=None, derandomize=True, phases=PHASES, suppress_health_check=SHARED)
 MANY = settings(max_examples=300, deadline=None, phases=PHASES, suppress_health_check=SHARED)
 TARGETS = st.sampled_from(["native", "x86-64-avx2"])
 BATCHES = st.integers(1, 3)

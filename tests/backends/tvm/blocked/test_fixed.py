@@ -1,0 +1,24 @@
+"""The fixed networks on every target; ARM is executed by qemu."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.backends.tvm.blocked.conftest import BOARDS, Check
+from tests.backends.tvm.blocked.fixed import NETWORKS, products
+
+BIG = ("windows", "epilogues", "mixed")
+CASES = [pytest.param(target, name, id=f"{target}-{name}",
+                      marks=pytest.mark.slow if target == "x86-64-avx2" or (target in BOARDS and name in BIG) else ())
+         for target in ("native", "x86-64-avx2", *BOARDS) for name in NETWORKS]
+
+
+@pytest.mark.parametrize(("target", "name"), CASES)
+def test_network(target: str, name: str, check: Check) -> None:
+    check(NETWORKS[name](), target, batch=2)
+
+
+@pytest.mark.parametrize("m", ["f2", "f4", "f6"])
+@pytest.mark.parametrize("target", ["native", *BOARDS])
+def test_winograd(target: str, m: str, check: Check) -> None:
+    check(products(m), target, batch=2, winograd=m)

@@ -1,0 +1,59 @@
+"""No kernel touches anything outside its buffers: each runs between pages that nobody may touch, and under valgrind."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from edgecls.backends.tvm import CompileOptions, TvmBackend
+from edgecls.bundle import read_member
+from edgecls.passes import optimize_graph
+from edgecls.runtime.build import build_runner
+from edgecls.targets import load_target
+from edgecls.toolchain import find_toolchain
+from edgecls.types import Artifact
+from tests.backends.tvm.blocked.fixed import NETWORKS, products
+from tests.runtime_c import tiny
+
+CASES = [pytest.param(name, marks=pytest.mark.slow if name in ("epilogues", "mixed") else ())
+         for name in (*NETWORKS, "f2", "f4", "f6")]
+SMALL = ("small", "f4")
+
+
+@pytest.fixture(scope="module")
+def guard(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.compile_c(("gcc",), tmp_path_factory.mktemp("guard") / "guard",
+                          [Path(__file__).with_name("guard.c")], "-Wno-conversion", "-ldl",
+                          f"-I{tiny.RUNTIME / 'include'}")
+
+
+def compiled(name: str, target: str, folder: Path) -> Artifact:
+    net = NETWORKS[name]() if name in NETWORKS else products(name)
+    options = CompileOptions(winograd="off" if name in NETWORKS else name)
+    artifact = TvmBackend().compile(optimize_graph(net.graph()), load_target(target), options, folder / "m.ecls")
+    for member in ("model.so", "weights.bin"):
+        (folder / member).write_bytes(read_member(artifact, member))
+    return artifact
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_between_guard_pages(name: str, guard: Path, tmp_path: Path) -> None:
+    artifact = compiled(name, "x86-64-avx2", tmp_path)
+    for side in ("end", "start"):
+        done = subprocess.run([guard, tmp_path / "model.so", tmp_path / "weights.bin", artifact.manifest.symbol, side],
+                              capture_output=True, text=True)
+        assert (done.returncode, done.stdout) == (0, "done\n"), f"{side}: {done.stderr[-300:]}"
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_under_valgrind(name: str, tmp_path: Path) -> None:
+    """valgrind knows no AVX-512. Undefined values that decide anything are found too."""
+    artifact = compiled(name, "x86-64-avx2", tmp_path)
+    runner = build_runner("x86_64", find_toolchain("x86_64"))
+    install = subprocess.run([runner, "--install", artifact.path, tmp_path / "to"], capture_output=True, text=True)
+    assert install.returncode == 0, install.stderr
+    done = subprocess.run(["valgrind", "-q", "--error-exitcode=9", runner, install.stdout.strip(), "--selftest"],
+                          capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]

@@ -98,7 +98,7 @@ def evaluate(simd: Simd, expression: Expression, tile: Expr, load: Callable[[Ope
             value = arguments[0]
             value = simd.tir.Max(value, simd.number(low)) if low > float("-inf") else value
             return simd.tir.Min(value, simd.number(high)) if high < float("inf") else value
-        if e.function == "divide" and isinstance(e.arguments[1], Number):
+        if e.function == "divide" and isinstance(e.arguments[1], Number) and e.arguments[1].value:
             return arguments[0] * simd.number(1.0 / e.arguments[1].value)
         return functions[e.function](simd, *arguments)
 

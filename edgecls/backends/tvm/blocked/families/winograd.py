@@ -47,7 +47,7 @@ TOGETHER = 4
 
 def applies(window: Window) -> bool:
     return (window.kernel == (3, 3) and window.stride == (1, 1) and window.dilation == (1, 1) and window.groups == 1
-            and max(window.pad) <= 1 and window.oh * window.ow > 1)
+            and max(window.pad) <= 1)
 
 
 def tiles(window: Window, m: int) -> tuple[int, int]:

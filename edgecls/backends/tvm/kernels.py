@@ -35,13 +35,13 @@ def build_kernels(functions: dict[str, Any], target: Any, prefix: str, folder: P
 
     names = {kernel: f"{prefix}_{index}" for index, kernel in enumerate(functions)}
     named = {k: replace_math(f).with_attr("global_symbol", names[k]) for k, f in functions.items()}
-    module = tvm.IRModule({})
     # shapes are fixed at compile time and the generated wrappers pass exactly these: checks would only cost
     with tvm.transform.PassContext(config={"tirx.disable_assert": True}):
         pipeline, host_passes, _ = tvm.tirx.get_default_tir_pipeline(target)
-        for passes, own in ((tvm.transform.Sequential([pipeline, host_passes()]), False), (_straight_line(), True)):
-            part = tvm.IRModule({tvm.ir.GlobalVar(names[k]): f for k, f in named.items() if _is_own(f) == own})
-            module.update(passes(tvm.tirx.transform.BindTarget(target.with_host(target))(part)))
+        own = tvm.IRModule({tvm.ir.GlobalVar(names[k]): f for k, f in named.items() if _is_own(f)})
+        others = tvm.IRModule({tvm.ir.GlobalVar(names[k]): f for k, f in named.items() if not _is_own(f)})
+        module = lower_straight_line(own, target)
+        module.update(host_passes()(pipeline(tvm.tirx.transform.BindTarget(target.with_host(target))(others))))
         asked = {g.name_hint: _workspace(f) for g, f in module.functions.items()}
         path = folder / "kernels.o"
         write_object(codegen_build(module, target), path)
@@ -53,15 +53,15 @@ def _is_own(function: Any) -> bool:
     return function.attrs is not None and "edgecls.straight_line" in function.attrs
 
 
-def _straight_line() -> Any:
+def lower_straight_line(module: Any, target: Any) -> Any:
     """What lowering is left for kernels that are written as instructions: TVM's default takes ten times as long, for
-    rewriting loops that these do not have."""
+    rewriting loops that these do not have. IRModule -> IRModule for code generation."""
     tvm = import_tvm()
     passes = tvm.tirx.transform
     return tvm.transform.Sequential([
-        passes.FlattenBuffer(), passes.NarrowDataType(32), passes.StmtSimplify(), passes.VerifyMemory(),
-        passes.AnnotateEntryFunc(), passes.SplitHostDevice(), passes.MakePackedAPI(), passes.LowerTVMBuiltin(),
-        passes.LowerIntrin()])
+        passes.BindTarget(target.with_host(target)), passes.FlattenBuffer(), passes.NarrowDataType(32),
+        passes.StmtSimplify(), passes.VerifyMemory(), passes.AnnotateEntryFunc(), passes.SplitHostDevice(),
+        passes.MakePackedAPI(), passes.LowerTVMBuiltin(), passes.LowerIntrin()])(module)
 
 
 def _workspace(function: Any) -> int:

@@ -1,0 +1,95 @@
+"""The machine code of kernels: innermost loops of products keep their sums in registers, and the best are mostly FMAs.
+
+Shapes are those of ResNet-18 and MobileNets; Cortex-A72. What is read is LLVM's assembly text.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from edgecls.backends.tvm.blocked.epilogue import Epilogue
+from edgecls.backends.tvm.blocked.families import convolution, depthwise, winograd
+from edgecls.backends.tvm.blocked.simd import Simd
+from edgecls.backends.tvm.blocked.window import Window
+from edgecls.backends.tvm.environment import import_tvm, tvm_target
+from edgecls.backends.tvm.kernels import lower_straight_line
+from edgecls.targets import load_target
+from edgecls.types import Target
+
+_LABEL = re.compile(r"^(\.LBB\w+):")
+_BRANCH = re.compile(r"^\tb(?:\.\w+)?\t(\.LBB\w+)|^\tcbn?z\t\w+, (\.LBB\w+)")
+_SPILL = re.compile(r"\t(?:ldr|str|ldp|stp)\tq.*\[sp")
+
+
+@pytest.fixture(scope="module")
+def board() -> Target:
+    return load_target("raspberry-pi-4")
+
+
+def assembly(function: Any, target: Target) -> str:
+    tvm = import_tvm()
+    from tvm.tirx.build import codegen_build
+
+    llvm = tvm_target(target)
+    module = tvm.IRModule({tvm.ir.GlobalVar("kernel"): function.with_attr("global_symbol", "kernel")})
+    return str(codegen_build(lower_straight_line(module, llvm), llvm).inspect_source("asm"))
+
+
+def innermost_loops(text: str) -> list[list[str]]:
+    """Instructions of each loop that holds no other."""
+    lines = text.splitlines()
+    places = {m.group(1): i for i, line in enumerate(lines) if (m := _LABEL.match(line))}
+    spans = []
+    for i, line in enumerate(lines):
+        match = _BRANCH.match(line)
+        label = match and (match.group(1) or match.group(2))
+        if label and places.get(label, i) < i:
+            spans.append((places[label], i))
+    inner = [s for s in spans if not any(s != o and s[0] <= o[0] and o[1] <= s[1] for o in spans)]
+    return [[x for x in lines[a:b + 1] if x.startswith("\t") and not x.startswith("\t.")] for a, b in inner]
+
+
+def kernel(window: Window, target: Target, algorithm: str) -> Any:
+    simd = Simd(4, by_element=True)
+    if algorithm == "depthwise":
+        return depthwise.emit(simd, window, depthwise.decide(window, target.cpu), Epilogue())
+    if algorithm == "direct":
+        return convolution.emit(simd, window, convolution.decide(window, target.cpu), Epilogue(), window.ci < 4)
+    m = int(algorithm[1:])
+    return winograd.emit(simd, window, winograd.decide(window, target.cpu, m), Epilogue(), m)
+
+
+def square(ci: int, co: int, size: int, kernel: int = 3, stride: int = 1, groups: int = 1) -> Window:
+    return Window(n=1, ci=ci, co=co, h=size, w=size, kernel=(kernel, kernel), stride=(stride, stride),
+                  pad=(kernel // 2,) * 4, groups=groups)
+
+
+@pytest.mark.parametrize(("window", "algorithm", "share"), [
+    (square(3, 64, 224, kernel=7, stride=2), "direct", 0.70),
+    (square(64, 64, 56), "direct", 0.80),
+    (square(64, 128, 56, stride=2), "direct", 0.80),
+    (square(512, 512, 7), "direct", 0.80),
+    (square(576, 96, 14, kernel=1), "direct", 0.82),
+    (square(64, 64, 56), "f6", 0.80),
+    (square(128, 128, 28), "f4", 0.80),
+    (square(256, 256, 14), "f2", 0.80),
+    (square(96, 96, 56, groups=96), "depthwise", 0.50),
+    (square(240, 240, 14, kernel=5, groups=240), "depthwise", 0.50),
+], ids=lambda value: value if isinstance(value, str) else "")
+def test_product_loops_are_fmas_and_never_spill(window: Window, algorithm: str, share: float, board: Target) -> None:
+    text = assembly(kernel(window, board, algorithm), board)
+    product = r"\tfmla\t.*" if algorithm == "depthwise" else r"\tfmla\t.*\.s\[\d\]"
+    loops = [loop for loop in innermost_loops(text) if sum(bool(re.match(product, x)) for x in loop) >= 16]
+    assert loops
+    for loop in loops:
+        assert not [x for x in loop if _SPILL.search(x)], "\n".join(loop)
+    assert max(sum("\tfmla" in x for x in loop) / len(loop) for loop in loops) >= share
+
+
+def test_no_kernel_calls_anything_but_the_runtime(board: Target) -> None:
+    text = assembly(kernel(square(64, 64, 14), board, "f4"), board)
+    calls = {m.group(1) for m in re.finditer(r"\tbl\t(\S+)", text)}
+    assert not {c for c in calls if not c.startswith((".L", "__tvm", "TVMFFI", "memset", "memcpy", "main", "kernel"))}

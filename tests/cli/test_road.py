@@ -121,6 +121,25 @@ def test_quiet_and_stdout_json_leave_only_json(cli, road, tmp_path):
     assert json.loads(outcome.out)["dataset"] == {"path": str(road.data), "images": 4, "available": 8}
 
 
+def test_quiet_says_nothing_beside_results_however_long_it_takes(cli, road, tmp_path, monkeypatch):
+    import time
+
+    from edgecls import pipeline, targets
+    from edgecls.cli import console
+
+    monkeypatch.setattr(console, "_LINE_EVERY_SECONDS", 0.01)
+    bundle, measured, page = tmp_path / "b.ecls", tmp_path / "bench.json", tmp_path / "report.md"
+    assert cli("compile", road.model, "-t", "native", "--backend", "reference", "-o", bundle, "-q").err == ""
+    assert cli("bench", bundle, "--runs", 2, "--json", measured, "-q").err == ""
+    for module, name in ((pipeline, "explain"), (pipeline, "report"), (targets, "native_target")):
+        work = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *a, work=work: (time.sleep(0.2), work(*a))[1])
+    for command in (["explain", bundle], ["report", measured, "-o", page], ["targets"]):
+        loud, quiet = cli(*command), cli(*command, "--quiet")
+        assert loud.err and not quiet.err, command
+        assert loud.status == quiet.status == 0 and loud.out == quiet.out != "", command
+
+
 def test_a_gate_that_fails_writes_the_result_and_exits_with_2(cli, road, tmp_path):
     bundle, wrong = tmp_path / "out.ecls", tmp_path / "wrong"
     assert cli("compile", road.model, "-t", "native", "--backend", "reference", "-o", bundle).status == 0

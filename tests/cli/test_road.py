@@ -64,9 +64,11 @@ def test_the_whole_road(cli, road, tmp_path, backend, target):
     emulated = target != "native"
     speed = result(tmp_path / "b.json", "bench-instructions" if emulated else "bench")
     if emulated:
+        assert "note: --runs has no effect under emulation" in outcome.err and "--warmup" not in outcome.err
         assert speed["instructions_per_inference"] > 1_000
         assert not any(key.endswith("_ms") for key in speed)
     else:
+        assert "no effect" not in outcome.err
         assert len(speed["samples_ms"]) == 40
         assert speed["min_ms"] <= speed["p50_ms"]
         assert speed["valid"] is (speed["reasons"] == [])

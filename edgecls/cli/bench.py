@@ -18,6 +18,7 @@ _DEFAULT = MeasureSettings()
 @options.bundle_argument
 @options.device_option
 @options.threads_option
+@options.timeout_option
 @click.option("--batch", type=click.IntRange(1), default=_DEFAULT.batch, show_default=True,
               help="Which of the bundle's batch sizes.")
 @click.option("--runs", type=click.IntRange(1), default=_DEFAULT.runs, show_default=True,
@@ -30,8 +31,8 @@ _DEFAULT = MeasureSettings()
 @options.json_option
 @options.quiet_option
 @click.pass_context
-def command(ctx: click.Context, bundle: Path, device: str | None, threads: int, batch: int, runs: int, warmup: int,
-            repeats: int, strict: bool, json_file: str | None, quiet: bool) -> None:
+def command(ctx: click.Context, bundle: Path, device: str | None, threads: int, timeout: int | None, batch: int,
+            runs: int, warmup: int, repeats: int, strict: bool, json_file: str | None, quiet: bool) -> None:
     """Measure a bundle's latency, or count instructions under emulation.
 
     A measurement that fails its own conditions says INVALID and why, and is still a result: exit code 0 without
@@ -44,7 +45,8 @@ def command(ctx: click.Context, bundle: Path, device: str | None, threads: int, 
     output = JsonOutput(json_file, bundle)
     settings = MeasureSettings(batch=batch, warmup=warmup, runs=runs, repeats=repeats, threads=threads)
     with Console(quiet) as console:
-        result = pipeline.bench(bundle, device=device, settings=settings, progress=console.progress)
+        result = pipeline.bench(bundle, device=device, settings=settings, timeout=timeout,
+                                progress=console.progress)
         if isinstance(result, InstructionResult):
             console.notes(f"--{name} has no effect under emulation: instructions are those of five runs less one"
                           for name in ("runs", "warmup")

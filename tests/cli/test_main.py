@@ -96,6 +96,15 @@ def test_help_lists_every_command_and_imports_none_of_them():
         assert any(line.split(maxsplit=1) == [name, summary] for line in text)
 
 
+@pytest.mark.parametrize("name", ["run", "validate", "bench"])
+def test_the_patience_that_help_tells_is_the_one_that_is_had(name):
+    from edgecls.interfaces import PATIENCE_S
+
+    command = importlib.import_module(f"edgecls.cli.{name}").command
+    told = next(p.help for p in command.params if "--timeout" in p.opts)
+    assert told.endswith(f"Default: {PATIENCE_S:g}.")
+
+
 @pytest.mark.parametrize("name", main.COMMANDS)
 def test_every_command_can_be_quiet(name):
     command = importlib.import_module(f"edgecls.cli.{name}").command

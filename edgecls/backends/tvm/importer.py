@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import math
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +20,7 @@ from edgecls.types import Unsupported
 
 _DTYPES = {TensorProto.FLOAT, TensorProto.INT64, TensorProto.INT32, TensorProto.INT8, TensorProto.UINT8,
            TensorProto.BOOL}
+_Shapes = dict[str, list[tuple[tuple[int, ...], str]]]
 _DTYPE_NAMES = ", ".join(sorted(TensorProto.DataType.Name(d) for d in _DTYPES))
 
 
@@ -45,9 +48,8 @@ def import_onnx(model: onnx.ModelProto) -> ImportedModule:
     refused = list(_refused_before_import(model))
     if refused:
         return ImportedModule(relax=None, owner={}, unsupported=tuple(refused))
-    shapes = _output_shapes(model)
     trace = _Trace()
-    importer = _importer_class()(shapes, trace)
+    importer = _importer_class()(functools.cache(lambda: _output_shapes(model)), trace)
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
@@ -92,7 +94,7 @@ def _importer_class() -> type[Any]:
     from tvm.relax.frontend.onnx import onnx_frontend
 
     class TracingImporter(onnx_frontend.ONNXGraphImporter):  # type: ignore[misc, unused-ignore]
-        def __init__(self, shapes: dict[str, list[tuple[tuple[int, ...], str]]], trace: _Trace) -> None:
+        def __init__(self, shapes: Callable[[], _Shapes], trace: _Trace) -> None:
             super().__init__({}, "float32", sanitize=False)
             self._shapes = shapes
             self._trace = trace
@@ -127,7 +129,7 @@ def _importer_class() -> type[Any]:
             return value
 
         def _stand_in(self, node: str, error: Exception) -> Any:
-            known = self._shapes.get(node)
+            known = self._shapes().get(node)
             if not known:
                 raise error
             values = [self.bb.emit(relax.op.zeros(shape, dtype)) for shape, dtype in known]
@@ -178,7 +180,7 @@ def _dynamic_bindings(tvm: Any, module: Any, owner: dict[str, str]) -> list[tupl
     return found
 
 
-def _output_shapes(model: onnx.ModelProto) -> dict[str, list[tuple[tuple[int, ...], str]]]:
+def _output_shapes(model: onnx.ModelProto) -> _Shapes:
     """Node name -> (shape, dtype) of each output, for the nodes whose outputs are all static."""
     inferred = shape_inference.infer_shapes(model)
     values = {v.name: v.type.tensor_type for v in [*inferred.graph.value_info, *inferred.graph.output]}

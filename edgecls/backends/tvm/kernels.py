@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgecls.backends.tvm.call_plan import align
+from edgecls.backends.tvm.align import align
 from edgecls.backends.tvm.environment import import_tvm
 from edgecls.backends.tvm.object_file import write_object
 from edgecls.backends.tvm.vector_math import replace_math

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edgecls.backends.tvm.call_plan import CallPlan, Slot, align
+from edgecls.backends.tvm.align import align
+from edgecls.backends.tvm.call_plan import CallPlan, Slot
 
 
 @dataclass(frozen=True)

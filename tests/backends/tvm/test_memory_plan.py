@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgecls.backends.tvm.call_plan import Argument, Call, CallPlan, Slot, Weight, align
+from edgecls.backends.tvm.align import align
+from edgecls.backends.tvm.call_plan import Argument, Call, CallPlan, Slot, Weight
 from edgecls.backends.tvm.memory_plan import plan_memory
 
 

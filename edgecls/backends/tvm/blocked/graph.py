@@ -186,7 +186,7 @@ def _matmul(reader: _Reader, variable: Any, call: Any) -> Node | None:
     n, k = _shape(data)
     window = Window(n=n, ci=k, co=weights.shape[1], h=1, w=1, kernel=(1, 1))
     return Node(variable, call, "convolution", (data,), _shape(variable), window=window,
-                weights=np.ascontiguousarray(weights.T)[:, :, None, None])
+                weights=weights.T[:, :, None, None])
 
 
 def _reshape(reader: _Reader, variable: Any, call: Any) -> Node | None:

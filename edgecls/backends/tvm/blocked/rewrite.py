@@ -17,6 +17,7 @@ from edgecls.backends.tvm.blocked.groups import Group, group
 from edgecls.backends.tvm.blocked.simd import Simd
 from edgecls.backends.tvm.blocked.window import Window
 from edgecls.backends.tvm.schedule import Decision, Workload
+from edgecls.backends.tvm.weights import WeightStore
 from edgecls.types import Array, Target
 
 
@@ -32,14 +33,17 @@ class Rewritten:
     decisions: dict[str, Decision] = field(default_factory=dict)
 
 
-def rewrite(module: Any, owner: dict[str, str], target: Target, winograd_choice: Choice,
-            growth: float) -> Rewritten:
-    """module: Relax operators on NCHW tensors with constants folded. Without convolutions it is returned as it is."""
+def rewrite(module: Any, owner: dict[str, str], target: Target, winograd_choice: Choice, growth: float,
+            store: WeightStore) -> Rewritten:
+    """module: Relax operators on NCHW tensors with constants folded. Without convolutions it is returned as it is.
+
+    Packed weights go to `store` at once; the rewritten module has their offsets in their place.
+    """
     graph = read_graph(module)
     groups = group(graph)
     if not any(g.anchor.kind in ("convolution", "depthwise") for g in groups):
         return Rewritten(module, owner={k: (v,) for k, v in owner.items()})
-    rewriter = _Rewriter(graph, owner, target)
+    rewriter = _Rewriter(graph, owner, target, store)
     rewriter.keep(module)
     convolutions = [g for g in groups if g.anchor.kind == "convolution"]
     shapes = [rewriter.geometry(g) for g in convolutions]
@@ -49,10 +53,10 @@ def rewrite(module: Any, owner: dict[str, str], target: Target, winograd_choice:
 
 
 class _Rewriter:
-    def __init__(self, graph: Graph, owner: dict[str, str], target: Target) -> None:
+    def __init__(self, graph: Graph, owner: dict[str, str], target: Target, store: WeightStore) -> None:
         from tvm import relax
 
-        self.graph, self.names, self.target = graph, owner, target
+        self.graph, self.names, self.target, self.store = graph, owner, target, store
         self.cpu = target.cpu
         self.lanes = target.cpu.vector_bits // 32
         self.builder = relax.BlockBuilder()
@@ -141,7 +145,7 @@ class _Rewriter:
     def _emit_call(self, kernel: str, arguments: list[Any], shape: Shape, members: list[Any]) -> Any:
         from tvm import relax
 
-        given = [relax.const(a) if isinstance(a, np.ndarray) else a for a in arguments]
+        given = [relax.const(self.store.add(a), "int64") if isinstance(a, np.ndarray) else a for a in arguments]
         call = relax.call_dps_packed(kernel, given, out_ty=relax.TensorType(shape, "float32"))
         variable = self.builder.emit(call, name_hint="blocked")
         nodes = tuple(dict.fromkeys(self.names[m.name] for m in members if m.name in self.names))

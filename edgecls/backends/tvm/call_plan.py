@@ -35,9 +35,10 @@ class Weight:
 
 @dataclass(frozen=True)
 class Slot:
-    """buffer: index into CallPlan.buffers."""
+    """buffer: index into CallPlan.buffers. version: how often a call in place has overwritten it."""
 
     buffer: int
+    version: int = 0
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ class _Reader:
     own: dict[str, Any]
     buffers: list[int] = field(default_factory=list)
     places: dict[Any, Any] = field(default_factory=dict)  # by variable: names repeat
+    gone: set[Slot] = field(default_factory=set)
     arguments: dict[str, tuple[Argument, ...]] = field(default_factory=dict)
 
     def fresh(self, tensor: Any) -> Slot:
@@ -88,12 +90,19 @@ class _Reader:
         from tvm import relax
 
         if isinstance(value, relax.Var):
+            if self.places[value] in self.gone:
+                raise InternalError("a tensor is read after it was overwritten", "report this with the model")
             return self.places[value]
         if isinstance(value, relax.TupleGetItem):
             return self.place(value.tuple_value)[value.index]
         if isinstance(value, relax.Tuple):
             return tuple(self.place(v) for v in value.fields)
         return Weight(self.store.add(value.value.numpy()))
+
+    def overwritten(self, place: Slot) -> Slot:
+        """The same buffer under a new name: nobody may read it by the old one."""
+        self.gone.add(place)
+        return Slot(place.buffer, place.version + 1)
 
     def own_place(self, value: Any) -> Any:
         """Own kernels get the weights' offset instead of the weights."""
@@ -115,8 +124,9 @@ class _Reader:
         results = list(value.ty.fields) if isinstance(value.ty, relax.TupleType) else [value.ty]
         own = name in self.own
         inputs = [self.own_place(v) if own else self.place(v) for v in given]
-        outputs = [self.fresh(t) for t in results]
         function = self.own[name] if own else self.module[value.args[0]]
+        over = (function.attrs or {}).get("edgecls.in_place")
+        outputs = [self.overwritten(inputs[int(over)])] if over is not None else [self.fresh(t) for t in results]
         self.arguments[kernel] = tuple(
             Argument(tuple(int(d) for d in b.shape), str(b.dtype))
             for b in function.params)

@@ -10,6 +10,7 @@ import msgspec
 
 from edgecls import __version__
 from edgecls.backends.tvm import golden
+from edgecls.backends.tvm.call_plan import CallPlan
 from edgecls.backends.tvm.environment import tvm_target, tvm_versions
 from edgecls.backends.tvm.glue import ModelParts
 from edgecls.backends.tvm.kernels import build_kernels
@@ -56,7 +57,7 @@ def compile_bundle(graph: OptimizedGraph, target: Target, options: CompileOption
         steps.next("generating code")
         functions = {k: f for low in lowered for k, f in low.functions.items()}
         kernels = build_kernels(functions, llvm, f"ec_{build_id[:16]}", folder)
-        memories = [plan_memory(low.plan) for low in lowered]
+        memories = [plan_memory(low.plan, kernels.workspaces) for low in lowered]
         parts = ModelParts(
             build_id=build_id, name=_name(lowered[0].name), contract=graph.contract,
             inputs={low.plan.batch: low.inputs for low in lowered},
@@ -70,8 +71,7 @@ def compile_bundle(graph: OptimizedGraph, target: Target, options: CompileOption
         members: dict[str, bytes | Path] = {"model.so": shared, "weights.bin": store.path}
         if options.static:
             members["model.o"] = link_static(parts, toolchain, folder)
-        plans = tuple(_plan_facts(low, memory, kernels.workspaces)
-                      for low, memory in zip(lowered, memories, strict=True))
+        plans = tuple(_plan_facts(low.plan, memory) for low, memory in zip(lowered, memories, strict=True))
         members["header.bin"] = _header(parts, plans, target, shared)
         manifest = Manifest(
             format=BUNDLE_FORMAT, runtime="edgecls", backend="tvm", target=target, toolchain=_versions(toolchain),
@@ -104,10 +104,9 @@ class _Steps:
         self._done += 1
 
 
-def _plan_facts(low: Lowered, memory: MemoryPlan, workspaces: dict[str, int]) -> PlanFacts:
-    return PlanFacts(batch=low.plan.batch, calls=len(low.plan.calls), arena_bytes=memory.arena_bytes,
-                     peak_bytes=memory.peak_bytes,
-                     workspace_bytes_per_thread=max((workspaces[c.kernel] for c in low.plan.calls), default=0))
+def _plan_facts(plan: CallPlan, memory: MemoryPlan) -> PlanFacts:
+    return PlanFacts(batch=plan.batch, calls=len(plan.calls), arena_bytes=memory.arena_bytes(),
+                     peak_bytes=memory.peak_bytes(), workspace_bytes_per_thread=memory.workspace_bytes)
 
 
 def _first_rows(lowered: list[Lowered]) -> list[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -46,6 +47,16 @@ class Graph:
     result: Any
     shapes: dict[Any, Shape] = field(default_factory=dict)
     flattened: set[Any] = field(default_factory=set)
+
+    def root(self, variable: Any) -> Any:
+        """The variable that a view, or a view of a view, shows."""
+        while variable in self._shown:
+            variable = self._shown[variable]
+        return variable
+
+    @cached_property
+    def _shown(self) -> dict[Any, Any]:
+        return {n.variable: n.inputs[0] for n in self.nodes if n.kind == "view"}
 
 
 _ELEMENTWISE = {"relax.add": "add", "relax.subtract": "subtract", "relax.multiply": "multiply",

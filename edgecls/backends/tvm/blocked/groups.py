@@ -70,6 +70,16 @@ def group(graph: Graph) -> list[Group]:
     return _needed(sorted(groups, key=lambda g: place[g.result]), graph)
 
 
+def last_readers(groups: list[Group], graph: Graph) -> dict[Any, Any]:
+    """Which group is the last to read each tensor, by the tensor's first variable. The network's results are read after
+    all groups."""
+    found: dict[Any, Any] = {}
+    for member in groups:
+        for variable in (*_reads(member.anchor), *(o for o, _ in member.others if not isinstance(o, np.ndarray))):
+            found[graph.root(variable)] = member
+    return found | {graph.root(variable): None for variable in _uses_of(graph.result)}
+
+
 def _needed(groups: list[Group], graph: Graph) -> list[Group]:
     """Without what only led to an own kernel that reads further up: the split behind its parts, a shuffle's steps."""
     needed = set(_uses_of(graph.result))

@@ -13,7 +13,7 @@ from edgecls.backends.tvm.blocked.algorithm import Choice, choose
 from edgecls.backends.tvm.blocked.epilogue import Epilogue
 from edgecls.backends.tvm.blocked.families import FAMILIES, convert
 from edgecls.backends.tvm.blocked.graph import Graph, Shape, read_graph
-from edgecls.backends.tvm.blocked.groups import Group, group
+from edgecls.backends.tvm.blocked.groups import Group, group, last_readers
 from edgecls.backends.tvm.blocked.simd import Simd
 from edgecls.backends.tvm.blocked.window import Window
 from edgecls.backends.tvm.schedule import Decision, Workload
@@ -67,10 +67,12 @@ class _Rewriter:
         self.planned: dict[Any, tuple[Window, Array, Decision]] = {}
         self.flattened = _flattened(graph)
         self.images: dict[Any, tuple[int, int, int, int]] = {}
+        self.last_reader: dict[Any, Any] = {}
 
     def run(self, groups: list[Group]) -> Rewritten:
         from tvm import relax
 
+        self.last_reader = last_readers(groups, self.graph)
         parameters = [relax.Var(p.name, p.ty) for p in self.graph.parameters]
         self.originals.update(zip(self.graph.parameters, parameters, strict=True))
         with self.builder.function("main", parameters):
@@ -120,21 +122,35 @@ class _Rewriter:
         plan = FAMILIES[found.anchor.kind](found, self)
         n, c, h, w = _image_of(found.shape)
         epilogue = Epilogue.of(found.expression, self._blocks(c), found.anchor.kind in ("convolution", "depthwise"))
+        in_place = self._overwritten(found, epilogue) if plan.in_place else ""
         operands = [self._channel(array) if isinstance(array, np.ndarray) else self.block(array)
                     for array, _ in found.others]
-        name = self._kernel(plan.stem, plan.emit, epilogue, plan.key, Workload(
+        name = self._kernel(plan.stem, plan.emit, epilogue, (plan.key, in_place), Workload(
             kernel="", family="contraction" if plan.multiply_adds else "elementwise", shapes=(found.shape,),
-            spatial=(c, h, w), reduction=(), columns=None, rows=None, flops=2 * plan.multiply_adds), plan.decision)
+            spatial=(c, h, w), reduction=(), columns=None, rows=None, flops=2 * plan.multiply_adds), plan.decision,
+            in_place)
         shape = (n * self._blocks(c) * self.lanes * h * w,)
         variable = self._emit_call(name, [*plan.arguments, *operands], shape, [m.variable for m in found.members])
         self.blocked[found.result] = variable
         self.images[found.result] = (n, c, h, w)
 
+    def _overwritten(self, found: Group, epilogue: Epilogue) -> str:
+        """The parameter that the result may replace: not read elsewhere in the group, nor by later ones. "" if none."""
+        root = self.graph.root
+        read = [root(v) for v in (*found.anchor.inputs, *(o for o, _ in found.others))
+                if not isinstance(v, np.ndarray)]
+        candidates = [(f"operand{o.number}", found.others[o.number][0]) for o in epilogue.operands
+                      if o.spread == "full"]
+        if found.anchor.kind == "elementwise":
+            candidates.append(("data", found.anchor.inputs[0]))
+        return next((name for name, v in candidates
+                     if read.count(root(v)) == 1 and self.last_reader.get(root(v)) is found), "")
+
     def _kernel(self, stem: str, emit: Callable[[Simd, Epilogue], Any], epilogue: Epilogue, key: tuple[Any, ...],
-                workload: Workload, decision: Decision) -> str:
+                workload: Workload, decision: Decision, in_place: str = "") -> str:
         whole = (stem, key, epilogue)
         if whole not in self.kernels:
-            simd = Simd(self.lanes, by_element=self.target.cpu.arch != "x86_64")
+            simd = Simd(self.lanes, by_element=self.target.cpu.arch != "x86_64", in_place=in_place)
             name = f"{stem}_{len(self.kernels)}"
             self.done.functions[name] = emit(simd, epilogue)
             self.kernels[whole] = name

@@ -21,8 +21,9 @@ Expr = Any
 class Simd:
     """Writes one kernel for vectors of `lanes` float32. Statements go where the innermost open loop is."""
 
-    def __init__(self, lanes: int, by_element: bool = False) -> None:
-        """by_element: multiply by one lane of a vector (NEON) instead of a broadcast from memory (AVX)."""
+    def __init__(self, lanes: int, by_element: bool = False, in_place: str = "") -> None:
+        """by_element: multiply by one lane of a vector (NEON) instead of a broadcast from memory (AVX). in_place: the
+        parameter whose memory the parameter "out" overwrites."""
         import_tvm()
         from tvm import tirx
 
@@ -30,6 +31,8 @@ class Simd:
         self.vector = f"float32x{lanes}"
         self._body: list[Any] = []
         self._count = 0
+        self._in_place = in_place
+        self._overwritten: Any = None
 
     # ---- numbers
 
@@ -52,7 +55,11 @@ class Simd:
     # ---- memory
 
     def parameter(self, name: str, size: int, dtype: str = "float32") -> Any:
-        return self.tir.decl_buffer((size,), dtype, name)
+        if not self._in_place or name not in ("out", self._in_place):
+            return self.tir.decl_buffer((size,), dtype, name)
+        if self._overwritten is None:
+            self._overwritten = self.tir.decl_buffer((size,), dtype, "out")
+        return self._overwritten
 
     def scratch(self, name: str, size: int) -> Any:
         """Memory of this thread, float32, valid until the enclosing loop's end."""
@@ -171,8 +178,15 @@ class Simd:
         return self.tir.all(*conditions)
 
     def function(self, parameters: Sequence[Any]) -> Any:
-        """The kernel. Its parameters never overlap."""
-        function = self.tir.PrimFunc(list(parameters), self._sequence())
+        """The kernel. Its parameters never overlap, but for one that the output overwrites: the code reads that through
+        the output, which keeps the promise of the others, and "edgecls.in_place" is its index."""
+        given = list(parameters)
+        overwritten = [i for i, buffer in enumerate(given[:-1]) if buffer is self._overwritten]
+        for index in overwritten:
+            given[index] = self.tir.decl_buffer(given[index].shape, given[index].dtype, self._in_place)
+        function = self.tir.PrimFunc(given, self._sequence())
+        for index in overwritten:
+            function = function.with_attr("edgecls.in_place", index)
         return function.with_attr("tirx.noalias", True).with_attr("edgecls.straight_line", True)
 
     def _sequence(self) -> Any:

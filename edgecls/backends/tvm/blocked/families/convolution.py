@@ -234,4 +234,4 @@ def plan(found: Group, tensors: Tensors) -> Plan:
                 (tensors.plain(data) if planar else tensors.block(data),
                  pack(weights, decision, tensors.lanes, planar)),
                 lambda simd, epilogue: emit(simd, window, decision, epilogue, planar), (window, planar, decision),
-                window.multiply_adds)
+                window.multiply_adds, in_place=True)

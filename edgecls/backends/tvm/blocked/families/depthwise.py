@@ -82,4 +82,5 @@ def plan(found: Group, tensors: Tensors) -> Plan:
     decision = decide(window, tensors.cpu)
     return Plan(f"depthwise{window.kernel[0]}x{window.kernel[1]}", decision,
                 (tensors.block(found.anchor.inputs[0]), pack(weights, tensors.lanes)),
-                lambda simd, epilogue: emit(simd, window, decision, epilogue), (window, decision), window.multiply_adds)
+                lambda simd, epilogue: emit(simd, window, decision, epilogue), (window, decision), window.multiply_adds,
+                in_place=True)

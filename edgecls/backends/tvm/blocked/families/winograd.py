@@ -295,4 +295,5 @@ def plan(window: Window, weights: Array, decision: Decision, data: Any, tensors:
     m = int(decision.algorithm[-1])
     return Plan(f"conv3x3_f{m}", decision, (tensors.block(data), pack(weights, decision, m, tensors.lanes)),
                 lambda simd, epilogue: emit(simd, window, decision, epilogue, m), (window, decision),
-                window.multiply_adds)
+                # the last strip computes some tiles again where the strips do not divide them
+                window.multiply_adds, in_place=math.prod(tiles(window, m)) % decision.strip == 0)

@@ -10,7 +10,7 @@ from edgecls.cli import options
 from edgecls.cli.console import Console, JsonOutput
 from edgecls.cli.text import megabytes, one_line, table
 from edgecls.contract import Contract
-from edgecls.types import Layer, Manifest
+from edgecls.types import Layer, Manifest, PeakFacts, PlanFacts, ThreadFacts
 
 
 @click.command(name="explain")
@@ -27,17 +27,19 @@ def command(bundle: Path, json_file: str | None, quiet: bool) -> None:
         result = pipeline.explain(bundle)
     manifest = result.manifest
     output.say("\n".join(_facts(bundle, result.artifact, manifest)))
-    output.say("\n" + table(["batch", "calls", "arena", "peak", "workspace/thread"],
-                            [(p.batch, p.calls, megabytes(p.arena_bytes), megabytes(p.peak_bytes),
-                              megabytes(p.workspace_bytes_per_thread)) for p in manifest.plans]))
+    output.say("\n" + table(["batch", "threads", "calls", "arena", "live at most", "tensors at most"],
+                            [(p.batch, t.threads, p.calls, megabytes(t.arena_bytes), megabytes(t.peak_bytes),
+                              megabytes(p.tensors_peak_bytes)) for p in manifest.plans for t in _by_threads(p)]))
+    output.say("\n".join(_fullest(p, p.peak) for p in manifest.plans if p.peak is not None))
     if manifest.passes:
         output.say("\n" + table(["pass", "nodes", "largest output difference"],
                                 [(p.name, f"{p.nodes_before} -> {p.nodes_after}" if p.fired else "unchanged",
                                   f"{p.max_difference:.2g}") for p in manifest.passes]))
     if manifest.layers:
+        clock = manifest.target.cpu.clock_mhz
         output.say("\n" + table(["layer", "batch", "operator", "algorithm", "layout", "precision", "weights",
-                                 "activations", "MFLOP", "predicted us", "measured us", "error", "nodes", "reason"],
-                                map(_layer, manifest.layers)))
+                                 "activations", "MFLOP", f"us predicted at {clock} MHz", "measured us", "error",
+                                 "nodes", "reason"], map(_layer, manifest.layers)))
     output.write(result)
 
 
@@ -52,10 +54,38 @@ def _facts(bundle: Path, digest: str, manifest: Manifest) -> list[str]:
         "made from": f"onnx sha256 {manifest.exported}",
         "members": ", ".join(f"{n} {megabytes(m.bytes)}" for n, m in sorted(manifest.members.items())),
         "weights": megabytes(manifest.weights_bytes),
+        **_predicted(manifest),
         **_contract(manifest.contract),
     }
     width = max(map(len, facts))
     return [f"{one_line(key).ljust(width)}  {one_line(value)}" for key, value in facts.items()]
+
+
+def _predicted(manifest: Manifest) -> dict[str, str]:
+    """How near the layers that have a prediction come to the core's peak, by their multiplications."""
+    rows = [r for r in manifest.layers if r.predicted_us and r.batch == manifest.batches[0]]
+    if not rows:
+        return {}
+    cpu = manifest.target.cpu
+    peak = 2 * cpu.clock_mhz * cpu.fma_pipes * cpu.vector_bits // 32  # FLOP per microsecond
+    time, flops = sum(r.predicted_us or 0.0 for r in rows), sum(r.flops for r in rows)
+    return {"predicted": f"{time / 1e3:.2f} ms on one core at {cpu.clock_mhz} MHz for {len(rows)} layers, "
+                         f"{flops / time / peak:.0%} of its {peak / 1e3:.1f} GFLOP/s (Winograd counts as direct)"}
+
+
+def _by_threads(plan: PlanFacts) -> tuple[ThreadFacts, ...]:
+    return plan.threads or (ThreadFacts(threads=1, arena_bytes=plan.arena_bytes, peak_bytes=plan.peak_bytes),)
+
+
+def _fullest(plan: PlanFacts, peak: PeakFacts) -> str:
+    """Why the arena is not as small as the network's tensors alone: its parts add up to all of it."""
+    parts = {"of tensors": peak.tensors, "of padding to whole blocks": peak.padding, "of inputs kept for another run":
+             peak.inputs, "of copies in another layout": peak.copies, "of workspaces": peak.workspaces,
+             "of gaps": peak.gaps}
+    shown = ", ".join(f"{megabytes(size)} {what}" for what, size in parts.items() if size)
+    times = plan.arena_bytes / max(plan.tensors_peak_bytes, 1)
+    return (f"batch {plan.batch}: fullest at layer {peak.layer}: {shown}; {times:.2f} times what the network's tensors "
+            "alone take at most")
 
 
 def _contract(contract: Contract) -> dict[str, str]:

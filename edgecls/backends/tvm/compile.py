@@ -10,14 +10,14 @@ import msgspec
 
 from edgecls import __version__
 from edgecls.backends.tvm import golden
-from edgecls.backends.tvm.call_plan import CallPlan
 from edgecls.backends.tvm.environment import tvm_target, tvm_versions
 from edgecls.backends.tvm.glue import ModelParts
 from edgecls.backends.tvm.kernels import build_kernels
 from edgecls.backends.tvm.layers import describe_layers
 from edgecls.backends.tvm.link import link_shared, link_static
 from edgecls.backends.tvm.lower import Lowered, lower
-from edgecls.backends.tvm.memory_plan import MemoryPlan, plan_memory
+from edgecls.backends.tvm.memory_facts import plan_facts
+from edgecls.backends.tvm.memory_plan import plan_memory
 from edgecls.backends.tvm.options import CompileOptions
 from edgecls.backends.tvm.providers import SimpleProvider
 from edgecls.backends.tvm.schedule import ScheduleProvider
@@ -71,7 +71,8 @@ def compile_bundle(graph: OptimizedGraph, target: Target, options: CompileOption
         members: dict[str, bytes | Path] = {"model.so": shared, "weights.bin": store.path}
         if options.static:
             members["model.o"] = link_static(parts, toolchain, folder)
-        plans = tuple(_plan_facts(low.plan, memory) for low, memory in zip(lowered, memories, strict=True))
+        plans = tuple(plan_facts(low.plan, memory, low.workloads, low.decisions, target.cpu.cores, row)
+                      for low, memory, row in zip(lowered, memories, _first_rows(lowered), strict=True))
         members["header.bin"] = _header(parts, plans, target, shared)
         manifest = Manifest(
             format=BUNDLE_FORMAT, runtime="edgecls", backend="tvm", target=target, toolchain=_versions(toolchain),
@@ -102,11 +103,6 @@ class _Steps:
     def next(self, stage: str) -> None:
         self._progress(stage, self._done, self._total)
         self._done += 1
-
-
-def _plan_facts(plan: CallPlan, memory: MemoryPlan) -> PlanFacts:
-    return PlanFacts(batch=plan.batch, calls=len(plan.calls), arena_bytes=memory.arena_bytes(),
-                     peak_bytes=memory.peak_bytes(), workspace_bytes_per_thread=memory.workspace_bytes)
 
 
 def _first_rows(lowered: list[Lowered]) -> list[int]:

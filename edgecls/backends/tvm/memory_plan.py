@@ -22,7 +22,7 @@ from edgecls.backends.tvm.call_plan import CallPlan, Slot, Workspace
 # thread counts that a plan is judged by
 _THREADS = (1, 2, 4, 8, 16)
 # attempts in vain before a plan counts as good; most networks need none
-_PATIENCE = 60
+_PATIENCE = 600
 
 Span = tuple[int, int]
 
@@ -73,13 +73,14 @@ class _Planner:
     def best(self) -> MemoryPlan:
         orders = [self._by_size(self.spans), *(self._by_breadth(threads) for threads in _THREADS)]
         order, best = min(((o, self._placed(o)) for o in orders), key=lambda pair: self._cost(pair[1]))
-        chance, vain = random.Random(0), 0
-        while vain < _PATIENCE and self._cost(best)[0] > 1.0:
+        cost, chance, vain = self._cost(best), random.Random(0), 0
+        while vain < _PATIENCE and cost[0] > 1.0:
             changed = self._moved(order, chance) if vain % 2 else self._promoted(order, best, chance)
             found = self._placed(changed)
-            vain = 0 if self._cost(found) < self._cost(best) else vain + 1
-            if self._cost(found) <= self._cost(best):
-                order, best = changed, found
+            new = self._cost(found)
+            vain = 0 if new < cost else vain + 1
+            if new <= cost:
+                order, best, cost = changed, found, new
         return best
 
     def _by_size(self, buffers: Sequence[int] | dict[int, Span]) -> list[int]:
@@ -106,7 +107,7 @@ class _Planner:
     def _promoted(self, order: list[int], plan: MemoryPlan, chance: random.Random) -> list[int]:
         """The buffers of the call that reaches highest, for the thread count that is worst off, go first."""
         threads = max(_THREADS, key=lambda t: plan.arena_bytes(t) / plan.peak_bytes(t))
-        tops = [max((plan.offsets[i] + self.sizes[i] for i in alive), default=0) for alive in self.alive]
+        tops = self._tops(plan.offsets)
         step = max(range(len(tops)), key=lambda s: (
             max(tops[s], plan.scratch[s] + _bytes(self.workspaces[s], threads)), self.live[s], -s))
         first = list(self.alive[step])
@@ -123,14 +124,22 @@ class _Planner:
                     break
                 offset = max(offset, end)
             offsets[index] = offset
-        tops = [max((offsets[i] + self.sizes[i] for i in alive), default=0) for alive in self.alive]
+        tops = self._tops(offsets)
         scratch = tuple(top if _bytes(w, 1) else 0 for top, w in zip(tops, self.workspaces, strict=True))
         return MemoryPlan(offsets=tuple(offsets.get(i, 0) for i in range(len(self.sizes))), extent=max(tops),
                           scratch=scratch, live=self.live, workspaces=self.workspaces)
 
+    def _tops(self, offsets: Mapping[int, int] | Sequence[int]) -> list[int]:
+        """Where the last buffer ends that is alive at each call."""
+        return [max((offsets[i] + self.sizes[i] for i in alive), default=0) for alive in self.alive]
+
     def _cost(self, plan: MemoryPlan) -> tuple[float, int]:
-        return (max(plan.arena_bytes(t) / plan.peak_bytes(t) for t in _THREADS),
-                sum(plan.arena_bytes(t) for t in _THREADS))
+        """How far the worst thread count is from its peak; then by how much how many calls reach beyond it."""
+        beyond = 0
+        ideal = [(t, plan.peak_bytes(t)) for t in _THREADS]
+        for top, start, space in zip(self._tops(plan.offsets), plan.scratch, self.workspaces, strict=True):
+            beyond += sum(max(0, max(top, start + _bytes(space, t)) - peak) for t, peak in ideal)
+        return max(plan.arena_bytes(t) / peak for t, peak in ideal), beyond
 
 
 def lifetimes(plan: CallPlan) -> dict[int, Span]:

@@ -43,7 +43,7 @@ def plans(draw: st.DrawFn, most: int = 12, scratch: bool = True) -> Planned:
                     outputs=outputs), workspaces
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(plans(), st.sampled_from(THREADS))
 def test_an_invoke_never_overwrites_what_is_still_needed(planned: Planned, threads: int) -> None:
     """Execute the plan on bytes: each call spoils its workspaces, and finds in what it reads what was last written."""
@@ -87,7 +87,7 @@ def test_an_invoke_never_overwrites_what_is_still_needed(planned: Planned, threa
         assert holds(buffer, versions[buffer])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(plans())
 def test_the_arena_is_no_smaller_than_the_peak_and_no_larger_than_everything(planned: Planned) -> None:
     plan, workspaces = planned
@@ -100,7 +100,7 @@ def test_the_arena_is_no_smaller_than_the_peak_and_no_larger_than_everything(pla
     assert memory == plan_memory(plan, workspaces)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(plans(most=4, scratch=False))
 def test_small_plans_are_as_good_as_the_best_of_all(planned: Planned) -> None:
     """First fit in some order of the buffers gives the smallest arena there is: by offset in that arena. Trying every

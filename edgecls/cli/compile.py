@@ -67,5 +67,5 @@ def command(model: Path, target: str, output: Path, batches: tuple[int, ...] | N
     click.echo(one_line(f"{output}: {megabytes(output.stat().st_size)} for {board.name}, "
                         f"sha256 {artifact.hash[:16]}"))
     for plan in artifact.manifest.plans:
-        click.echo(f"  batch {plan.batch}: {plan.calls} kernel calls, {megabytes(plan.arena_bytes)} of activations, "
+        click.echo(f"  batch {plan.batch}: {plan.calls} kernel calls, {megabytes(plan.arena_bytes)} of memory, "
                    f"{megabytes(artifact.manifest.weights_bytes)} of weights")

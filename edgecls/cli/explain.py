@@ -30,7 +30,9 @@ def command(bundle: Path, json_file: str | None, quiet: bool) -> None:
     output.say("\n" + table(["batch", "threads", "calls", "arena", "live at most", "tensors at most"],
                             [(p.batch, t.threads, p.calls, megabytes(t.arena_bytes), megabytes(t.peak_bytes),
                               megabytes(p.tensors_peak_bytes)) for p in manifest.plans for t in _by_threads(p)]))
-    output.say("\n".join(_fullest(p, p.peak) for p in manifest.plans if p.peak is not None))
+    for plan in manifest.plans:
+        if plan.peak is not None:
+            output.say(_fullest(plan, plan.peak))
     if manifest.passes:
         output.say("\n" + table(["pass", "nodes", "largest output difference"],
                                 [(p.name, f"{p.nodes_before} -> {p.nodes_after}" if p.fired else "unchanged",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -20,7 +22,7 @@ from tests.backends.tvm.blocked.networks import Network
 PADS = (1, 1, 1, 1)
 
 
-def overwriting(net: Network, folder, winograd: str = "off") -> list[str]:
+def overwriting(net: Network, folder: Path, winograd: Literal["off", "f4"] = "off") -> list[str]:
     """The kernels that write over what they read, in order."""
     target = load_target("raspberry-pi-4")
     with WeightStore(folder / "weights.bin") as store:
@@ -58,11 +60,11 @@ MAKERS: dict[str, tuple[Callable[[], Network], str]] = {
     "strips that overlap": (lambda: tiles(53), "f4")}
 
 
-def test_each_family_overwrites_its_last_operand(tmp_path) -> None:
+def test_each_family_overwrites_its_last_operand(tmp_path: Path) -> None:
     assert overwriting(residuals(), tmp_path) == ["conv1x1", "conv3x3", "depthwise5x3", "elementwise"]
 
 
-def test_an_operand_that_is_read_again_stays(tmp_path) -> None:
+def test_an_operand_that_is_read_again_stays(tmp_path: Path) -> None:
     net = Network(5, 7, 8)
     result, later, neighbours = (net.convolution(net.x, 13, (1, 1)) for _ in range(3))
     inner = [net.convolution(net.convolution(x, 9, (1, 1)), 13, (1, 1)) for x in (result, later)]
@@ -74,14 +76,14 @@ def test_an_operand_that_is_read_again_stays(tmp_path) -> None:
     assert overwriting(net, tmp_path) == []
 
 
-def test_tiles_that_are_computed_twice_overwrite_nothing(tmp_path) -> None:
+def test_tiles_that_are_computed_twice_overwrite_nothing(tmp_path: Path) -> None:
     """53 tiles are too many for the cache at once, and no number of strips divides them."""
     assert overwriting(tiles(4), tmp_path, "f4") == ["conv3x3_f4"]
     assert overwriting(tiles(53), tmp_path, "f4") == []
 
 
-@pytest.mark.parametrize("batch", [1, 3])
-@pytest.mark.parametrize("name", MAKERS)
-def test_results_are_onnx_runtimes(name: str, batch: int, check: Check) -> None:
+@pytest.mark.parametrize(("name", "target", "batch"), [
+    *((name, "native", batch) for name in MAKERS for batch in (1, 3)), ("direct", "armv7", 1)])
+def test_results_are_onnx_runtimes(name: str, target: str, batch: int, check: Check) -> None:
     maker, winograd = MAKERS[name]
-    check(maker(), "native", batch, winograd)
+    check(maker(), target, batch, winograd)

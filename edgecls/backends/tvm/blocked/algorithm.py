@@ -72,9 +72,9 @@ def _decision(window: Window, target: Target, own: Candidate, direct: Candidate,
 
 def _candidates(window: Window, target: Target, choice: Choice) -> list[Candidate]:
     """Direct first."""
-    found = [Candidate(0, _us(_direct_cycles(window, target), target), _bytes(window, target, 9))]
+    found = [Candidate(0, _us(_direct_cycles(window, target), target),
+                       _bytes(window, target, math.prod(window.kernel)))]
     if choice == "off" or not winograd.applies(window):
-        found[0] = Candidate(0, found[0].predicted_us, _bytes(window, target, math.prod(window.kernel)))
         return found
     sizes = winograd.SIZES if choice == "auto" else (int(choice[1:]),)
     return found + [Candidate(m, _us(_winograd_cycles(window, target, m), target), _bytes(window, target, (m + 2) ** 2))

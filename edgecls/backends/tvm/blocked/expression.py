@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from edgecls.backends.tvm.blocked.simd import Expr, Simd
 
-Spread = Literal["full", "channel", "image", "scalar"]
+Spread = Literal["full", "channel", "image"]
 
 
 @dataclass(frozen=True)

@@ -8,21 +8,32 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
+from msgspec import structs
 
 from edgecls.backends.tvm.blocked.expression import Apply
 from edgecls.backends.tvm.blocked.window import Window
 from edgecls.types import Array
 
-Kind = Literal["convolution", "depthwise", "pool", "mean", "elementwise", "channels", "view", "other"]
+Kind = Literal["convolution", "depthwise", "grouped", "pool", "mean", "elementwise", "channels", "view", "other"]
+# kinds whose kernels begin with a sum per result
+SUMS = ("convolution", "depthwise", "grouped")
 Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Pooling:
+    """counted: rows and columns of padding (top, left, bottom, right) that an average counts."""
+
+    kind: Literal["max", "average"]
+    counted: tuple[int, int, int, int] = (0, 0, 0, 0)
 
 
 @dataclass(frozen=True)
 class Node:
     """One binding. inputs: variables or arrays, in the operator's order; value: the Relax expression.
 
-    window: of convolution, depthwise and pool. weights: OIHW. apply: name and bounds of an elementwise function.
-    sources: of channels: for each output channel (input number, channel).
+    window: of convolution, depthwise, grouped and pool. weights: OIHW. apply: name and bounds of an elementwise
+    function. sources: of channels: for each output channel (input number, channel).
     """
 
     variable: Any
@@ -32,7 +43,7 @@ class Node:
     shape: Shape
     window: Window | None = None
     weights: Array | None = None
-    pooling: Literal["max", "average", "average-inside"] = "max"
+    pooling: Pooling | None = None
     apply: Apply | None = None
     sources: tuple[tuple[int, int], ...] = ()
 
@@ -133,7 +144,7 @@ def _conv2d(reader: _Reader, variable: Any, call: Any) -> Node | None:
         return Node(variable, call, "convolution", (data,), shape, window=window, weights=weights)
     if window.groups == ci == window.co:
         return Node(variable, call, "depthwise", (data,), shape, window=window, weights=weights)
-    return None
+    return Node(variable, call, "grouped", (data,), shape, window=window, weights=weights)
 
 
 def _reads_nothing(window: Window) -> bool:
@@ -151,13 +162,18 @@ def _pool(reader: _Reader, variable: Any, call: Any) -> Node | None:
     kernel = _pair(a.pool_size)
     if kernel == (1, 1) and _shape(data) == shape:
         return Node(variable, call, "view", (data,), shape)
-    window = Window(n=n, ci=c, co=c, h=h, w=w, kernel=kernel, stride=_pair(a.strides), pad=_four(a.padding),
+    pad = _four(a.padding)
+    window = Window(n=n, ci=c, co=c, h=h, w=w, kernel=kernel, stride=_pair(a.strides), pad=pad,
                     dilation=_pair(a.dilation), groups=c)
+    more = [max(0, (o - 1) * s + d * (k - 1) + 1 - size - before - behind) if bool(a.ceil_mode) else 0
+            for o, s, d, k, size, before, behind in zip(shape[2:], window.stride, window.dilation, kernel, (h, w),
+                                                        pad[:2], pad[2:], strict=True)]
+    window = structs.replace(window, pad=(pad[0], pad[1], pad[2] + more[0], pad[3] + more[1]))
     if (window.oh, window.ow) != shape[2:] or _reads_nothing(window):
         return None
-    average: Literal["average", "average-inside"] = "average" if bool(a.count_include_pad) else "average-inside"
+    average = Pooling("average", pad if bool(a.count_include_pad) else (0, 0, 0, 0))
     return Node(variable, call, "pool", (data,), shape, window=window,
-                pooling="max" if call.op.name == "relax.nn.max_pool2d" else average)
+                pooling=Pooling("max") if call.op.name == "relax.nn.max_pool2d" else average)
 
 
 def _mean(reader: _Reader, variable: Any, call: Any) -> Node | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from edgecls.backends.tvm.blocked.expression import TILE, Apply, Expression, Number, Operand, Spread, Tile
+from edgecls.backends.tvm.blocked.expression import TILE, Apply, Expression, Number, Operand, Spread
 from edgecls.backends.tvm.blocked.graph import Graph, Node, Shape, variables
 
 
@@ -88,7 +88,7 @@ def _start(node: Node, graph: Graph, blocked: set[Any]) -> Group:
     if node.kind == "convolution":
         taken = len(graph.shapes[node.inputs[0]]) == 4 or node.inputs[0] in blocked | graph.flattened
         return Group(node, [node]) if taken else other
-    if node.kind == "depthwise":
+    if node.kind in ("depthwise", "grouped"):
         return Group(node, [node])
     if node.kind in ("pool", "mean", "view", "channels"):
         return Group(node, [node]) if all(i in blocked for i in node.inputs) else other
@@ -96,7 +96,7 @@ def _start(node: Node, graph: Graph, blocked: set[Any]) -> Group:
         main = next((i for i in node.inputs if not isinstance(i, np.ndarray) and i in blocked
                      and graph.shapes[i] == node.shape), None)
         started = Group(node, [node])
-        expression = _applied(node, {main: Tile()}, node.shape, graph, started) if main is not None else None
+        expression = _applied(node, {main: TILE}, node.shape, graph, started) if main is not None else None
         if expression is None:
             return other
         started.expression = expression

@@ -12,7 +12,7 @@ import numpy as np
 from edgecls.backends.tvm.blocked.algorithm import Choice, choose
 from edgecls.backends.tvm.blocked.epilogue import Epilogue
 from edgecls.backends.tvm.blocked.families import FAMILIES, convert
-from edgecls.backends.tvm.blocked.graph import Graph, Shape, read_graph
+from edgecls.backends.tvm.blocked.graph import SUMS, Graph, Shape, read_graph
 from edgecls.backends.tvm.blocked.groups import Group, group
 from edgecls.backends.tvm.blocked.simd import Simd
 from edgecls.backends.tvm.blocked.window import Window
@@ -37,7 +37,7 @@ def rewrite(module: Any, owner: dict[str, str], target: Target, winograd_choice:
     """module: Relax operators on NCHW tensors with constants folded. Without convolutions it is returned as it is."""
     graph = read_graph(module)
     groups = group(graph)
-    if not any(g.anchor.kind in ("convolution", "depthwise") for g in groups):
+    if not any(g.anchor.kind in SUMS for g in groups):
         return Rewritten(module, owner={k: (v,) for k, v in owner.items()})
     rewriter = _Rewriter(graph, owner, target)
     rewriter.keep(module)
@@ -115,7 +115,7 @@ class _Rewriter:
         """Emit one call; groups that need the same code share a kernel."""
         plan = FAMILIES[found.anchor.kind](found, self)
         n, c, h, w = _image_of(found.shape)
-        epilogue = Epilogue.of(found.expression, self._blocks(c), found.anchor.kind in ("convolution", "depthwise"))
+        epilogue = Epilogue.of(found.expression, self._blocks(c), found.anchor.kind in SUMS)
         operands = [self._channel(array) if isinstance(array, np.ndarray) else self.block(array)
                     for array, _ in found.others]
         name = self._kernel(plan.stem, plan.emit, epilogue, plan.key, Workload(

@@ -64,6 +64,10 @@ class Simd:
         lanes = lanes or self.lanes
         return buffer.vload([_index(index)], f"float32x{lanes}") if lanes > 1 else buffer[_index(index)]
 
+    def spread(self, buffer: Any, index: Expr) -> Expr:
+        """One float in every lane."""
+        return self.tir.Broadcast(buffer[_index(index)], self.lanes)
+
     def store(self, buffer: Any, index: Expr, value: Expr, lanes: int | None = None) -> None:
         lanes = lanes or self.lanes
         index = _index(index)
@@ -82,9 +86,12 @@ class Simd:
     def lanes_of(self, value: Expr, start: int, count: int) -> Expr:
         return self.tir.Shuffle([value], [self.tir.IntImm("int32", start + i) for i in range(count)])
 
-    def shuffle(self, values: Sequence[Expr], picks: Sequence[int]) -> Expr:
-        """One vector out of the lanes of `values`, counted through all of them."""
-        return self.tir.Shuffle(list(values), [self.tir.IntImm("int32", p) for p in picks])
+    def pick(self, vectors: Sequence[Expr], picks: Sequence[int]) -> Expr:
+        """One vector whose lane i is lane picks[i] of all `vectors` in a row; lanes beyond the picks are the last."""
+        picks = [*picks, *[picks[-1]] * (self.lanes - len(picks))]
+        if picks == list(range(self.lanes)) and len(vectors) == 1:
+            return vectors[0]
+        return self.bind(self.tir.Shuffle(list(vectors), [self._int(p) for p in picks]))
 
     # ---- registers
 
@@ -109,7 +116,7 @@ class Simd:
         """
         low, high = min(offsets), max(offsets)
         if not self.by_element or (not blocked and high - low + 1 < self.lanes):
-            return [self.tir.Broadcast(buffer[_index(base + o)], self.lanes) for o in offsets]
+            return [self.spread(buffer, base + o) for o in offsets]
         loaded: dict[int, Expr] = {}
         result = []
         for offset in offsets:

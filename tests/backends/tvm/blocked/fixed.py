@@ -22,6 +22,25 @@ def windows() -> Network:
     return net
 
 
+def groups() -> Network:
+    """Groups of whole vectors on some targets, of parts of them on others, and of sizes that no block begins with."""
+    net = Network(12, 5, 7)
+    wide, odd = net.convolution(net.x, 64, (1, 1)), net.convolution(net.x, 39, (1, 1), bias=False)
+    same = (1, 1, 1, 1)
+    for number, out in ((2, 64), (4, 96), (8, 64), (16, 64), (32, 32), (2, 6), (64, 128)):
+        y = net.scale(net.convolution(wide, out, (3, 3), pads=same, groups=number, bias=number % 8 == 0))
+        net.output(net.apply("Relu", net.combine("Add", y, wide) if out == 64 else y))
+    for number, out, stride, pads, dilation in (
+            (3, 21, (1, 1), same, (1, 1)), (13, 65, (2, 3), (0, 2, 1, 1), (1, 1)),
+            (39, 78, (1, 1), (2, 2, 2, 2), (2, 2)),
+            (13, 13, (1, 2), same, (1, 1)), (39, 117, (3, 1), (1, 0, 0, 1), (1, 1))):
+        net.output(net.apply("HardSwish", net.convolution(odd, out, (3, 3), stride, pads, dilation, groups=number)))
+    net.output(net.convolution(wide, 48, (1, 1), groups=4))
+    net.output(net.convolution(odd, 33, (2, 4), groups=3))
+    net.output(net.convolution(net.x, 24, (3, 3), groups=4))
+    return net
+
+
 def small() -> Network:
     """One pixel, one channel, and images smaller than the window."""
     net = Network(1, 1, 3)
@@ -117,5 +136,5 @@ def products(m: str) -> Network:
     return net
 
 
-NETWORKS = {"windows": windows, "small": small, "poolings": poolings, "epilogues": epilogues, "channels": channels,
-            "mixed": mixed}
+NETWORKS = {"windows": windows, "groups": groups, "small": small, "poolings": poolings, "epilogues": epilogues,
+            "channels": channels, "mixed": mixed}

@@ -57,8 +57,8 @@ class Network:
     def convolution(self, x: Tensor, out: int, kernel: Two, stride: Two = (1, 1), pads: Four = (0, 0, 0, 0),
                     dilation: Two = (1, 1), bias: bool = True, groups: int = 1) -> Tensor:
         h, w = extent(x, kernel, stride, pads, dilation)
-        plain = wide(kernel, pads, dilation) or groups not in (1, x.channels) or (groups > 1 and out != x.channels)
-        family = "direct" if groups == 1 else "depthwise"
+        plain = wide(kernel, pads, dilation)
+        family = "direct" if groups == 1 else "depthwise" if groups == out == x.channels else "grouped"
         if (kernel, stride, dilation, groups) == ((3, 3), (1, 1), (1, 1), 1) and max(pads) <= 1:
             family = self.winograd
         weights = [self.b.weight(out, x.channels // groups, *kernel)] + ([self.b.weight(out)] if bias else [])
@@ -73,8 +73,7 @@ class Network:
     def pool(self, x: Tensor, kind: str, kernel: Two, stride: Two = (1, 1), pads: Four = (0, 0, 0, 0)) -> Tensor:
         """kind: max, average or average-with-pad."""
         h, w = extent(x, kernel, stride, pads, (1, 1))
-        # asymmetric padding is a kernel of its own, before the pooling
-        blocked = x.blocked and kernel != (1, 1) and pads[:2] == pads[2:] and not wide(kernel, pads, (1, 1))
+        blocked = x.blocked and kernel != (1, 1) and not wide(kernel, pads, (1, 1))
         extra = {"count_include_pad": 1} if kind == "average-with-pad" else {}
         name = self.node("MaxPool" if kind == "max" else "AveragePool", x.name, family="pooling" if blocked else "",
                          kernel_shape=list(kernel), strides=list(stride), pads=list(pads), **extra)

@@ -34,18 +34,10 @@ def emit(simd: Simd, images: int, pixels: int, inputs: Sequence[int], sources: S
                 if (i, b) not in loaded:
                     at = ((image * blocks[i] + b) * pixels + pixel) * lanes
                     loaded[i, b] = simd.bind(simd.load(data[i], at), "a")
-            value = _merge(simd, [loaded[n] for n in needed],
-                           [needed.index((i, c // lanes)) * lanes + c % lanes for i, c in picks])
+            value = simd.pick([loaded[n] for n in needed],
+                              [needed.index((i, c // lanes)) * lanes + c % lanes for i, c in picks])
             simd.store(out, ((image * out_blocks + block) * pixels + pixel) * lanes, value)
     return simd.function([*data, out])
-
-
-def _merge(simd: Simd, vectors: Sequence[Expr], picks: list[int]) -> Expr:
-    """One vector whose lane i is lane picks[i] of all `vectors` in a row; lanes beyond the picks repeat the last."""
-    picks = picks + [picks[-1]] * (simd.lanes - len(picks))
-    if picks == list(range(simd.lanes)) and len(vectors) == 1:
-        return vectors[0]
-    return simd.bind(simd.shuffle(vectors, picks))
 
 
 def plan(found: Group, tensors: Tensors) -> Plan:

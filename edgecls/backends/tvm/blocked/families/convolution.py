@@ -40,6 +40,7 @@ _UNROLLED = 400
 
 def decide(window: Window, cpu: Cpu) -> Decision:
     """Enough independent sums to hide the FMA's latency, few enough to leave registers for what they are made of."""
+    window = window.one_group()
     lanes = cpu.vector_bits // 32
     best, choice = float("inf"), (1, 1)
     single = window.oh * window.ow == 1
@@ -56,8 +57,11 @@ def decide(window: Window, cpu: Cpu) -> Decision:
                            f"{window.ci} x {window.kernel[0]} x {window.kernel[1]}")
 
 
-def pack(weights: Array, decision: Decision, lanes: int, planar: bool) -> Array:
-    """OIHW -> for each group of output vectors: [block of input channels][row][column][channel][output], flat."""
+def pack(weights: Array, decision: Decision, lanes: int, planar: bool, groups: int = 1) -> Array:
+    """OIHW -> for each group of output vectors: [block of input channels][row][column][channel][output], flat.
+    groups: of the convolution, one after another."""
+    if groups > 1:
+        return np.concatenate([pack(w, decision, lanes, planar) for w in np.split(weights, groups)])
     inner = 1 if planar else lanes
     co, ci, kh, kw = weights.shape
     pieces = []
@@ -76,22 +80,25 @@ def emit(simd: Simd, window: Window, decision: Decision, epilogue: Epilogue, pla
     """planar: the input is NCHW (few channels), not blocked. Parameters: input, weights, operands of the epilogue,
     output."""
     pixels, vectors = decision.tile
+    groups, window = window.groups, window.one_group()
     flat = flattened(window, pixels)
     lanes = simd.lanes
     blocks_in, blocks_out = -(-window.ci // lanes), -(-window.co // lanes)
     size_in = window.n * (window.ci if planar else blocks_in * lanes) * window.h * window.w
     taps = window.kernel[0] * window.kernel[1]
     data = simd.parameter("data", size_in)
-    weights = simd.parameter("weights", blocks_out * lanes * window.ci * taps)
-    others = epilogue.parameters(simd, blocks_out * lanes, window.n, flat.oh * flat.ow)
+    group_size = blocks_out * lanes * window.ci * taps
+    weights = simd.parameter("weights", groups * group_size)
+    others = epilogue.parameters(simd, groups * blocks_out * lanes, window.n // groups, flat.oh * flat.ow)
     out = simd.parameter("out", window.n * blocks_out * lanes * flat.oh * flat.ow)
     offset = 0
     for part in parts(window.co, lanes, vectors):
         with simd.loop(window.n * part.count * flat.oh, parallel=True) as task:
-            image, group, row = simd.divide(task, (window.n, part.count, flat.oh))
+            image, number, group, row = simd.divide(task, (window.n // groups, groups, part.count, flat.oh))
             kernel = _Kernel(simd, flat, planar, part, data, weights, epilogue, others, out,
-                             simd.bind(offset + group * (part.vectors * lanes * window.ci * taps)),
-                             image, group, row)
+                             simd.bind(offset + number * group_size
+                                       + group * (part.vectors * lanes * window.ci * taps)),
+                             simd.bind(image * groups + number), group, row, image, simd.bind(number * blocks_out))
             for run in runs(flat, pixels):
                 with simd.loop(run.count) as index:
                     kernel.tile(run, simd.bind(run.start + index * run.size))
@@ -101,7 +108,10 @@ def emit(simd: Simd, window: Window, decision: Decision, epilogue: Epilogue, pla
 
 @dataclass
 class _Kernel:
-    """One row of one image for one group of output vectors."""
+    """One row of one image for one group of output vectors.
+
+    In a convolution of groups `image` is what one of them makes: the vectors of image `whole` from `vector` on.
+    """
 
     simd: Simd
     window: Window
@@ -116,11 +126,13 @@ class _Kernel:
     image: Expr
     group: Expr
     row: Expr
+    whole: Expr
+    vector: Expr
 
     def tile(self, run: Run, column: Expr) -> None:
         simd, window, lanes = self.simd, self.window, self.simd.lanes
         first = self.part.first + self.group * self.part.vectors
-        start = [self.epilogue.start(simd, self.others, first + v) for v in range(self.part.vectors)]
+        start = [self.epilogue.start(simd, self.others, self.vector + first + v) for v in range(self.part.vectors)]
         sums = [[simd.register(start[v]) for v in range(self.part.vectors)] for _ in range(run.size)]
         together = 0 if self.planar or not simd.by_element else -(-_UNROLLED // (lanes * run.size * self.part.vectors))
         for first_tap, count, pixels in _segments(run.taps, together):
@@ -130,8 +142,8 @@ class _Kernel:
             line = ((self.image * blocks_out + first + v) * window.oh + self.row) * window.ow
             place = simd.bind((line + column) * lanes)
             for r in range(run.size):
-                value = self.epilogue.apply(simd, simd.value(sums[r][v]), self.others, first + v, self.image,
-                                            place + r * lanes)
+                value = self.epilogue.apply(simd, simd.value(sums[r][v]), self.others, self.vector + first + v,
+                                            self.whole, place + r * lanes)
                 simd.store(self.out, place + r * lanes, value)
 
     def _reduce(self, column: Expr, sums: list[list[Any]], tap: int, taps: int, pixels: tuple[int, ...]) -> None:
@@ -229,9 +241,14 @@ def plan(found: Group, tensors: Tensors) -> Plan:
     data = found.anchor.inputs[0]
     if decision.algorithm != "direct":
         return winograd.plan(window, weights, decision, data, tensors)
-    planar = window.ci <= _PLANAR_CHANNELS and not tensors.is_blocked(data)
+    return plan_direct(window, weights, decision, data, tensors)
+
+
+def plan_direct(window: Window, weights: Array, decision: Decision, data: Any, tensors: Tensors) -> Plan:
+    """Of whole channels, or of groups that are whole vectors."""
+    planar = window.groups == 1 and window.ci <= _PLANAR_CHANNELS and not tensors.is_blocked(data)
     return Plan(f"conv{window.kernel[0]}x{window.kernel[1]}", decision,
                 (tensors.plain(data) if planar else tensors.block(data),
-                 pack(weights, decision, tensors.lanes, planar)),
+                 pack(weights, decision, tensors.lanes, planar, window.groups)),
                 lambda simd, epilogue: emit(simd, window, decision, epilogue, planar), (window, planar, decision),
                 window.multiply_adds)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +79,7 @@ def compile_bundle(graph: OptimizedGraph, target: Target, options: CompileOption
     llvm = tvm_target(target)
     store = WeightStore()
     steps = _Steps(progress, total=2 * len(graph.batches) + 3)
-    lowered = [_lower(graph.onnx[batch], batch, target, llvm, store, provider or SimpleProvider(),
+    lowered = [_lower(graph.onnx[batch], batch, graph.batches, target, llvm, store, provider or SimpleProvider(),
                       options, steps)
                for batch in graph.batches]
     specs = {low.plan.batch: (low.inputs, low.outputs) for low in lowered}
@@ -136,14 +138,16 @@ class _Legal:
     outputs: tuple[TensorSpec, ...]
 
 
-def _legalize(model: bytes, target: Target, llvm: Any, options: CompileOptions) -> _Legal:
+def _legalize(model: bytes, target: Target, llvm: Any, options: CompileOptions,
+              batches: Sequence[Fraction] = (Fraction(1),)) -> _Legal:
     """Import, layout, algorithm, legalise; and everything that stands in the way."""
     proto = onnx.load_from_string(model)
     inputs, declared = _specs(proto)
     imported = import_onnx(proto)
     if imported.unsupported:
         return _Legal(None, Rewritten(None), in_onnx_words(imported.unsupported, proto), inputs, declared)
-    blocked = rewrite(fold_constants(imported.relax), imported.owner, target, options.winograd, options.growth)
+    blocked = rewrite(fold_constants(imported.relax), imported.owner, target, options.winograd, options.growth,
+                      batches)
     chosen = choose_algorithms(pack_weights(blocked.module))
     unsafe = unsafe_indices(chosen, blocked.owner)
     if unsafe:
@@ -166,10 +170,10 @@ class _Steps:
         self._done += 1
 
 
-def _lower(model: bytes, batch: int, target: Target, llvm: Any, store: WeightStore, provider: ScheduleProvider,
-           options: CompileOptions, steps: _Steps) -> _Lowered:
+def _lower(model: bytes, batch: int, batches: Sequence[int], target: Target, llvm: Any, store: WeightStore,
+           provider: ScheduleProvider, options: CompileOptions, steps: _Steps) -> _Lowered:
     steps.next(f"importing and fusing, batch {batch}")
-    legal = _legalize(model, target, llvm, options)
+    legal = _legalize(model, target, llvm, options, [Fraction(b, batch) for b in batches])
     refuse(list(legal.unsupported))
     fused = fuse.fuse(legal.module, legal.blocked.owner, llvm)
     suffix = f"_b{batch}"

@@ -1,4 +1,4 @@
-"""exp, tanh, sigmoid and erf as arithmetic on vectors: no call, so a loop with them stays a vector loop.
+"""exp, tanh, sigmoid, erf, log and log1p as arithmetic on vectors: no call, so a loop with them stays a vector loop.
 
 Each function takes a TIR expression of type float32 or float32xN and returns one of the same type, made of add,
 multiply, compare and select, integer and, or and shift on the same bits, and at most one division. LLVM contracts
@@ -6,12 +6,13 @@ multiply and add where the target has a fused instruction. The largest errors of
 place, against float64, over every x with 2^-30 <= |x| < 2^8 and one in 16 blocks of the others, without fused
 instructions:
 
-    exp  1.84    sigmoid  2.00    tanh  1.39    erf  1.84
+    exp  1.84    sigmoid  2.00    tanh  1.39    erf  1.84    log  0.86    log1p  1.45
 
 With them exp has 1.50 and erf 1.53, the others the same. Subnormal results may be zero. NaN gives NaN; infinities give
-inf, 0, 1 or -1. The polynomials are minimax fits in the stated range, weighted by the error they cause in the result;
-coefficients were rounded to float32 one by one, lowest power first, the others fitted again. The range reductions are
-those of Cephes (Moshier) and of Cody and Waite, "Software Manual for the Elementary Functions" (1980).
+inf, 0, 1 or -1; log and log1p give -inf at the end of their range and NaN beyond it. The polynomials are minimax fits
+in the stated range, weighted by the error they cause in the result; coefficients were rounded to float32 one by one,
+lowest power first, the others fitted again (but for log). The range reductions are those of Cephes (Moshier) and of
+Cody and Waite, "Software Manual for the Elementary Functions" (1980).
 """
 
 from __future__ import annotations
@@ -45,6 +46,11 @@ _ERF_INNER = (0.12837916612625122, -0.37612631916999817, 0.11283701658248901, -0
 # erf(x) = 1 - polynomial(x)^8, x in [1.2, 3.95], absolute error 4e-9; from 3.92 on the result rounds to 1
 _ERF_OUTER = (1.0013586282730103, -0.1469527631998062, -0.05862777307629585, -0.013541280291974545,
               0.013852518051862717, -0.002676853910088539, 0.0001687482581473887)
+# log(1 + f) = f - f^2 / 2 + f^3 * polynomial(f), 1 + f in [sqrt(1/2), sqrt(2)], relative error 6e-9
+_LOG = (0.3333333134651184, -0.250008225440979, 0.20001220703125, -0.16623325645923615, 0.1420188695192337,
+        -0.13160647451877594, 0.1276082992553711, -0.07632208615541458)
+# bits of sqrt(1/2); 2^23, which brings subnormal numbers among the normal ones
+_ROOT_HALF, _SUBNORMALS = 0x3F3504F3, 8388608.0
 
 
 def exp(x: Any) -> Any:
@@ -81,7 +87,7 @@ def tanh(x: Any) -> Any:
     steps = _Steps()
     x = steps.bind(x)
     square = steps.bind(x * x)
-    magnitude = steps.bind(_absolute(x))
+    magnitude = steps.bind(absolute(x))
     inner = magnitude * (square * _polynomial(square, _TANH)) + magnitude
     outer = 1.0 - 2.0 / _one_and_exp(steps, steps.bind(_at_most(magnitude, 10.0)), 2)
     return steps.result(_with_sign(_split(magnitude, 0.55, inner, outer), x))
@@ -92,7 +98,7 @@ def erf(x: Any) -> Any:
     steps = _Steps()
     x = steps.bind(x)
     square = steps.bind(x * x)
-    magnitude = steps.bind(_absolute(x))
+    magnitude = steps.bind(absolute(x))
     inner = magnitude * _polynomial(square, _ERF_INNER) + magnitude
     root = steps.bind(_polynomial(steps.bind(_at_most(magnitude, 3.95)), _ERF_OUTER))
     root = steps.bind(root * root)
@@ -100,19 +106,61 @@ def erf(x: Any) -> Any:
     return steps.result(_with_sign(_split(magnitude, 1.2, inner, 1.0 - root * root), x))
 
 
-def replace_math(function: Any) -> Any:
-    """PrimFunc -> PrimFunc in which float32 calls of these functions are the arithmetic above. Others stay."""
+def log(x: Any) -> Any:
+    """n * ln 2 + log(1 + f), 1 + f = x / 2^n in [sqrt(1/2), sqrt(2)]. Of a subnormal x it may be -inf."""
+    steps = _Steps()
+    x = steps.bind(x)
     tvm = import_tvm()
-    import tvm_ffi
+    n, f = _split_power(steps, steps.bind(tvm.tirx.Select(x < 2.0**-126, x * _SUBNORMALS, x)))
+    n = steps.bind(tvm.tirx.Select(x < 2.0**-126, n - float(_MANTISSA_BITS), n))
+    return steps.result(_log_ends(x, _log(steps, n, steps.bind(f))))
 
-    own = {tvm.ir.Op.get(f"tirx.{f.__name__}"): f for f in (exp, sigmoid, tanh, erf)}
 
-    def replace(call: Any) -> Any:
-        if call.op not in own or not str(call.ty.dtype).startswith("float32"):
-            return call
-        return own[call.op](call.args[0])
+def log1p(x: Any) -> Any:
+    """log(1 + x), with what the sum rounds off added to f."""
+    steps = _Steps()
+    x = steps.bind(x)
+    tvm = import_tvm()
+    whole = steps.bind(x + 1.0)
+    rest = tvm.tirx.Select(x < 1.0, x - (whole - 1.0), 1.0 - (whole - x))
+    # from 2^25 on the sum is x; the power of two below would have no bits for its exponent
+    rest = steps.bind(tvm.tirx.Select(x < 2.0**25, rest, rest * 0.0))
+    n, f = _split_power(steps, whole)
+    exponent = steps.bind(tvm.tirx.Select(x < 2.0**25, n, n * 0.0))
+    inverse = tvm.tirx.reinterpret(_integers(x), _ROUND + _EXPONENT_BIAS - exponent) << _MANTISSA_BITS
+    f = steps.bind(f + rest * tvm.tirx.reinterpret(x.ty, inverse))
+    # so near zero that 1 + x is 1 the result is x, with its sign
+    value = tvm.tirx.Select(absolute(x) < 2.0**-24, x, _log(steps, n, f))
+    return steps.result(_log_ends(whole, value))
 
-    return function.with_body(tvm_ffi.structural_map(function.body, [(tvm.ir.Call, replace)], order="post"))
+
+def absolute(x: Any) -> Any:
+    """The sign bit cleared."""
+    tvm = import_tvm()
+    return tvm.tirx.reinterpret(x.ty, tvm.tirx.reinterpret(_integers(x), x) & _MAGNITUDE)
+
+
+def _split_power(steps: _Steps, x: Any) -> tuple[Any, Any]:
+    """n and f: x = 2^n * (1 + f), n a whole number as a float."""
+    tvm = import_tvm()
+    bits = steps.bind(tvm.tirx.reinterpret(_integers(x), x))
+    n = steps.bind((bits - _ROOT_HALF) >> _MANTISSA_BITS)
+    mantissa = steps.bind(tvm.tirx.reinterpret(x.ty, bits - (n << _MANTISSA_BITS)))
+    return steps.bind(tvm.tirx.Cast(x.ty, n)), mantissa - 1.0
+
+
+def _log(steps: _Steps, n: Any, f: Any) -> Any:
+    square = steps.bind(f * f)
+    inner = square * f * _polynomial(f, _LOG) + n * _LN2_LOW - square * 0.5
+    return n * _LN2_HIGH + (f + inner)
+
+
+def _log_ends(x: Any, value: Any) -> Any:
+    """x: what the logarithm is taken of."""
+    tvm = import_tvm()
+    value = tvm.tirx.Select(x < float("inf"), value, x)  # inf and NaN
+    value = _limit(x < 0.0, float("nan"), value)
+    return _limit(x == 0.0, float("-inf"), value)
 
 
 class _Steps:
@@ -180,11 +228,6 @@ def _limit(beyond: Any, limit: float, x: Any) -> Any:
 def _split(magnitude: Any, at: float, inner: Any, outer: Any) -> Any:
     """outer for NaN."""
     return import_tvm().tirx.Select(magnitude < at, inner, outer)
-
-
-def _absolute(x: Any) -> Any:
-    tvm = import_tvm()
-    return tvm.tirx.reinterpret(x.ty, tvm.tirx.reinterpret(_integers(x), x) & _MAGNITUDE)
 
 
 def _with_sign(magnitude: Any, x: Any) -> Any:

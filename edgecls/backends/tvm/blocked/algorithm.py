@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -35,16 +36,21 @@ _WORTH = 0.95
 
 
 class Candidate(NamedTuple):
-    """m: 0 is direct. bytes: of packed weights."""
+    """m: 0 is direct. us: predicted for one image, as the mean of all batch sizes. bytes: of packed weights."""
 
     m: int
-    predicted_us: float
+    us: float
     bytes: int
 
 
-def choose(layers: Sequence[tuple[Window, Array]], target: Target, choice: Choice, growth: float) -> list[Decision]:
-    """One decision per (window, OIHW weights). growth: times their size in float32 that all weights may take."""
-    candidates = [_candidates(window, target, choice) for window, _ in layers]
+def choose(layers: Sequence[tuple[Window, Array]], target: Target, choice: Choice, growth: float,
+           batches: Sequence[Fraction] = (Fraction(1),)) -> list[Decision]:
+    """One decision per (window, OIHW weights). growth: times their size in float32 that all weights may take.
+
+    batches: all batch sizes of the bundle, as multiples of the windows'. Their time per image counts alike, so that
+    each of them comes to the same choice and all share one copy of the weights.
+    """
+    candidates = [_candidates(window, target, choice, batches) for window, _ in layers]
     direct = [c[0] for c in candidates]
     budget = int(min(growth * sum(w.nbytes for _, w in layers), target.memory_mb * 1e6 * _OF_MEMORY))
     chosen = _within(candidates, budget - sum(c.bytes for c in direct)) if choice == "auto" else [
@@ -61,24 +67,33 @@ def choose(layers: Sequence[tuple[Window, Array]], target: Target, choice: Choic
     return decisions
 
 
+def copy_us(moved: int, target: Target) -> float:
+    """Predicted for a kernel that computes nothing. moved: bytes read and written."""
+    return _us(moved / _MEMORY_BYTES_PER_CYCLE, target)
+
+
 def _decision(window: Window, target: Target, own: Candidate, direct: Candidate, error: float | None) -> Decision:
     decision = (winograd.decide(window, target.cpu, own.m) if own.m else convolution.decide(window, target.cpu))
-    reason = decision.reason
+    reason, predicted = decision.reason, _predicted(window, target, own.m)
     if own.m:
-        reason += (f"; predicted {own.predicted_us:.0f} us instead of {direct.predicted_us:.0f}, "
+        reason += (f"; predicted {predicted:.0f} us instead of {_predicted(window, target, 0):.0f}, "
                    f"{(own.bytes - direct.bytes) / 1e3:+.0f} kB of weights")
-    return msgspec.structs.replace(decision, predicted_us=own.predicted_us, error=error, reason=reason)
+    return msgspec.structs.replace(decision, predicted_us=predicted, error=error, reason=reason)
 
 
-def _candidates(window: Window, target: Target, choice: Choice) -> list[Candidate]:
+def _candidates(window: Window, target: Target, choice: Choice, batches: Sequence[Fraction]) -> list[Candidate]:
     """Direct first."""
-    found = [Candidate(0, _us(_direct_cycles(window, target), target),
-                       _bytes(window, target, math.prod(window.kernel)))]
-    if choice == "off" or not winograd.applies(window):
-        return found
-    sizes = winograd.SIZES if choice == "auto" else (int(choice[1:]),)
-    return found + [Candidate(m, _us(_winograd_cycles(window, target, m), target), _bytes(window, target, (m + 2) ** 2))
-                    for m in sizes]
+    images = [msgspec.structs.replace(window, n=int(window.n * b)) for b in batches]
+    sizes: tuple[int, ...] = ()
+    if choice != "off" and winograd.applies(window):
+        sizes = winograd.SIZES if choice == "auto" else (int(choice[1:]),)
+    return [Candidate(m, sum(_predicted(w, target, m) / w.n for w in images) / len(images),
+                      _bytes(window, target, (m + 2) ** 2 if m else math.prod(window.kernel))) for m in (0, *sizes)]
+
+
+def _predicted(window: Window, target: Target, m: int) -> float:
+    """Microseconds."""
+    return _us(_winograd_cycles(window, target, m) if m else _direct_cycles(window, target), target)
 
 
 def _within(candidates: Sequence[Sequence[Candidate]], budget: int) -> list[Candidate]:
@@ -88,8 +103,8 @@ def _within(candidates: Sequence[Sequence[Candidate]], budget: int) -> list[Cand
         best, change = 0.0, None
         for i, options in enumerate(candidates):
             for option in options:
-                gain, more = chosen[i].predicted_us - option.predicted_us, option.bytes - chosen[i].bytes
-                if gain <= 0 or more > budget or option.predicted_us > _WORTH * chosen[i].predicted_us:
+                gain, more = chosen[i].us - option.us, option.bytes - chosen[i].bytes
+                if gain <= 0 or more > budget or option.us > _WORTH * chosen[i].us:
                     continue
                 rate = gain / max(more, 1)
                 if rate > best:

@@ -33,7 +33,8 @@ class Node:
     """One binding. inputs: variables or arrays, in the operator's order; value: the Relax expression.
 
     window: of convolution, depthwise, grouped and pool. weights: OIHW. apply: name and bounds of an elementwise
-    function. sources: of channels: for each output channel (input number, channel).
+    function. sources: of channels: for each output channel (input number, channel); passed: variables of the nodes
+    that it does the work of.
     """
 
     variable: Any
@@ -46,6 +47,7 @@ class Node:
     pooling: Pooling | None = None
     apply: Apply | None = None
     sources: tuple[tuple[int, int], ...] = ()
+    passed: tuple[Any, ...] = ()
 
 
 @dataclass
@@ -62,6 +64,7 @@ class Graph:
 _ELEMENTWISE = {"relax.add": "add", "relax.subtract": "subtract", "relax.multiply": "multiply",
                 "relax.divide": "divide", "relax.maximum": "maximum", "relax.minimum": "minimum",
                 "relax.nn.relu": "relu", "relax.negative": "negative", "relax.sqrt": "sqrt",
+                "relax.rsqrt": "rsqrt", "relax.log": "log", "relax.abs": "abs",
                 "relax.sigmoid": "sigmoid", "relax.tanh": "tanh", "relax.exp": "exp", "relax.erf": "erf"}
 
 
@@ -192,6 +195,42 @@ def _elementwise(reader: _Reader, variable: Any, call: Any) -> Node | None:
     return Node(variable, call, "elementwise", inputs, _shape(variable), apply=Apply(_ELEMENTWISE[call.op.name], ()))
 
 
+def _power(reader: _Reader, variable: Any, call: Any) -> Node | None:
+    """By one constant exponent."""
+    exponent = np.asarray(2.0) if call.op.name == "relax.square" else reader.given(call.args[1])
+    if not isinstance(exponent, np.ndarray) or exponent.size != 1 or not np.isfinite(exponent).all():
+        return None
+    apply = Apply("power", (), (float(exponent.reshape(-1)[0]),))
+    return Node(variable, call, "elementwise", (reader.given(call.args[0]),), _shape(variable), apply=apply)
+
+
+def _rectified(reader: _Reader, variable: Any, call: Any) -> Node | None:
+    """With a slope below zero: a number, or one for each channel."""
+    shape = _shape(variable)
+    if call.op.name == "relax.nn.leakyrelu":
+        slope = np.asarray(call.attrs.alpha, np.float32)
+    else:
+        slope = reader.given(call.args[1])
+        if not isinstance(slope, np.ndarray):
+            return None
+        axis = int(call.attrs.axis) % len(shape)
+        slope = slope.reshape(1 if slope.size == 1 else (-1, *[1] * (len(shape) - 1 - axis)))
+    inputs = (reader.given(call.args[0]), slope)
+    return Node(variable, call, "elementwise", inputs, shape, apply=Apply("prelu", ()))
+
+
+def _max(reader: _Reader, variable: Any, call: Any) -> Node | None:
+    """The largest value of each channel: pooling by a window of the whole image."""
+    data = reader.given(call.args[0])
+    if isinstance(data, np.ndarray) or len(_shape(data)) != 4 or call.attrs.axis is None:
+        return None
+    n, c, h, w = _shape(data)
+    window = Window(n=n, ci=c, co=c, h=h, w=w, kernel=(h, w), groups=c)
+    if sorted(int(x) % 4 for x in call.attrs.axis) != [2, 3]:
+        return None
+    return Node(variable, call, "pool", (data,), _shape(variable), window=window, pooling=Pooling("max"))
+
+
 def _matmul(reader: _Reader, variable: Any, call: Any) -> Node | None:
     """(N, K) x constant (K, M): a convolution whose window is the whole image."""
     data, weights = reader.given(call.args[0]), reader.given(call.args[1])
@@ -248,6 +287,8 @@ def _concat(reader: _Reader, variable: Any, call: Any) -> Node | None:
 _READERS: dict[str, Callable[[_Reader, Any, Any], Node | None]] = {
     "relax.nn.conv2d": _conv2d, "relax.nn.max_pool2d": _pool, "relax.nn.avg_pool2d": _pool, "relax.mean": _mean,
     "relax.matmul": _matmul, "relax.reshape": _reshape, "relax.concat": _concat, "relax.clip": _elementwise,
+    "relax.power": _power, "relax.square": _power, "relax.nn.leakyrelu": _rectified, "relax.nn.prelu": _rectified,
+    "relax.max": _max,
     **dict.fromkeys(_ELEMENTWISE, _elementwise)}
 
 

@@ -8,7 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from edgecls.backends.tvm.blocked.expression import TILE, Apply, Expression, Number, Operand, Spread
+from edgecls.backends.tvm.blocked.expression import (
+    TILE,
+    Apply,
+    Expression,
+    Number,
+    Operand,
+    Spread,
+    simplified,
+)
 from edgecls.backends.tvm.blocked.graph import Graph, Node, Shape, variables
 
 
@@ -40,6 +48,15 @@ def live(graph: Graph) -> list[Node]:
             kept.append(node)
             needed.update(_reads(node), variables(node.value))
     return list(reversed(kept))
+
+
+def needed_by(graph: Graph) -> dict[Any, set[Any]]:
+    """Which variables read each one, None for the result; only those that the result depends on, as the nodes say."""
+    users: dict[Any, set[Any]] = {variable: {None} for variable in _uses_of(graph.result)}
+    for node in reversed(graph.nodes):
+        for variable in _reads(node) if node.variable in users else ():
+            users.setdefault(variable, set()).add(node.variable)
+    return users
 
 
 def group(graph: Graph) -> list[Group]:
@@ -146,7 +163,7 @@ def _applied(node: Node, values: dict[Any, Expression], shape: Shape, graph: Gra
         if argument is None:
             return None
         arguments.append(argument)
-    return Apply(node.apply.function, tuple(arguments), node.apply.bounds)
+    return simplified(Apply(node.apply.function, tuple(arguments), node.apply.bounds))
 
 
 def _argument(given: Any, shape: Shape, graph: Graph, found: Group) -> Expression | None:

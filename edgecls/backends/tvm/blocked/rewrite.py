@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
 import msgspec
 import numpy as np
 
-from edgecls.backends.tvm.blocked.algorithm import Choice, choose
+from edgecls.backends.tvm.blocked.algorithm import Choice, choose, copy_us
+from edgecls.backends.tvm.blocked.compose import compose_channels
 from edgecls.backends.tvm.blocked.epilogue import Epilogue
 from edgecls.backends.tvm.blocked.families import FAMILIES, convert
 from edgecls.backends.tvm.blocked.graph import SUMS, Graph, Shape, read_graph
@@ -32,10 +34,11 @@ class Rewritten:
     decisions: dict[str, Decision] = field(default_factory=dict)
 
 
-def rewrite(module: Any, owner: dict[str, str], target: Target, winograd_choice: Choice,
-            growth: float) -> Rewritten:
-    """module: Relax operators on NCHW tensors with constants folded. Without convolutions it is returned as it is."""
-    graph = read_graph(module)
+def rewrite(module: Any, owner: dict[str, str], target: Target, winograd_choice: Choice, growth: float,
+            batches: Sequence[Fraction] = (Fraction(1),)) -> Rewritten:
+    """module: Relax operators on NCHW tensors with constants folded. Without convolutions it is returned as it is.
+    batches: of the bundle, as multiples of the module's."""
+    graph = compose_channels(read_graph(module))
     groups = group(graph)
     if not any(g.anchor.kind in SUMS for g in groups):
         return Rewritten(module, owner={k: (v,) for k, v in owner.items()})
@@ -43,7 +46,7 @@ def rewrite(module: Any, owner: dict[str, str], target: Target, winograd_choice:
     rewriter.keep(module)
     convolutions = [g for g in groups if g.anchor.kind == "convolution"]
     shapes = [rewriter.geometry(g) for g in convolutions]
-    decisions = choose(shapes, target, winograd_choice, growth)
+    decisions = choose(shapes, target, winograd_choice, growth, batches)
     rewriter.planned = {g.result: (*shape, d) for g, shape, d in zip(convolutions, shapes, decisions, strict=True)}
     return rewriter.run(groups)
 
@@ -122,7 +125,8 @@ class _Rewriter:
             kernel="", family="contraction" if plan.multiply_adds else "elementwise", shapes=(found.shape,),
             spatial=(c, h, w), reduction=(), columns=None, rows=None, flops=2 * plan.multiply_adds), plan.decision)
         shape = (n * self._blocks(c) * self.lanes * h * w,)
-        variable = self._emit_call(name, [*plan.arguments, *operands], shape, [m.variable for m in found.members])
+        variable = self._emit_call(name, [*plan.arguments, *operands], shape,
+                                   [*found.anchor.passed, *(m.variable for m in found.members)])
         self.blocked[found.result] = variable
         self.images[found.result] = (n, c, h, w)
 
@@ -175,6 +179,7 @@ class _Rewriter:
         name = self._kernel(direction, lambda simd, _: emit(simd, n, c, h * w), Epilogue(), (n, c, h * w), Workload(
             kernel="", family="elementwise", shapes=((n, c, h, w),), spatial=(c, h, w), reduction=(), columns=None,
             rows=None, flops=0), Decision(algorithm="convert", layout=f"NCHW{self.lanes}c",
+                                          predicted_us=copy_us(8 * n * c * h * w, self.target),
                                           reason="NCHW to blocked" if direction == "block" else "blocked to NCHW"))
         return self._emit_call(name, [tensor], shape, [variable])
 

@@ -76,7 +76,7 @@ def group(graph: Graph) -> list[Group]:
         if node.variable in taken:
             continue
         found = _start(node, graph, blocked)
-        if found.anchor.kind not in ("other", "view", "channels"):
+        if found.anchor.kind not in ("other", "view"):
             _grow(found, nodes[place[node.variable] + 1:], users, graph, taken)
         taken.update(m.variable for m in found.members)
         if found.anchor.kind == "view" and len(node.shape) == 2 and math.prod(graph.shapes[node.inputs[0]][2:]) > 1:

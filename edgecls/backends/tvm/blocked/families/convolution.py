@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from edgecls.backends.tvm.blocked.epilogue import Epilogue
-from edgecls.backends.tvm.blocked.families import winograd
+from edgecls.backends.tvm.blocked.families import dense, winograd
 from edgecls.backends.tvm.blocked.families.family import Plan, Tensors
 from edgecls.backends.tvm.blocked.families.product import (
     Part,
@@ -91,10 +91,16 @@ def emit(simd: Simd, window: Window, decision: Decision, epilogue: Epilogue, pla
     weights = simd.parameter("weights", groups * group_size)
     others = epilogue.parameters(simd, groups * blocks_out * lanes, window.n // groups, flat.oh * flat.ow)
     out = simd.parameter("out", window.n * blocks_out * lanes * flat.oh * flat.ow)
+    # weights that are more than an image are read once for all images, else the image stays in cache
+    images = window.n // groups
+    once = images > 1 and groups * group_size * images > size_in
     offset = 0
     for part in parts(window.co, lanes, vectors):
         with simd.loop(window.n * part.count * flat.oh, parallel=True) as task:
-            image, number, group, row = simd.divide(task, (window.n // groups, groups, part.count, flat.oh))
+            if once:
+                group, image, number, row = simd.divide(task, (part.count, images, groups, flat.oh))
+            else:
+                image, number, group, row = simd.divide(task, (images, groups, part.count, flat.oh))
             kernel = _Kernel(simd, flat, planar, part, data, weights, epilogue, others, out,
                              simd.bind(offset + number * group_size
                                        + group * (part.vectors * lanes * window.ci * taps)),
@@ -247,6 +253,11 @@ def plan(found: Group, tensors: Tensors) -> Plan:
 def plan_direct(window: Window, weights: Array, decision: Decision, data: Any, tensors: Tensors) -> Plan:
     """Of whole channels, or of groups that are whole vectors."""
     planar = window.groups == 1 and window.ci <= _PLANAR_CHANNELS and not tensors.is_blocked(data)
+    if dense.applies(window) and not planar:
+        decision = dense.decide(window, decision, tensors.cpu)
+        return Plan("dense", decision, (tensors.block(data), pack(weights, decision, tensors.lanes, False)),
+                    lambda simd, epilogue: dense.emit(simd, window, decision, epilogue), (window, decision),
+                    window.multiply_adds)
     return Plan(f"conv{window.kernel[0]}x{window.kernel[1]}", decision,
                 (tensors.plain(data) if planar else tensors.block(data),
                  pack(weights, decision, tensors.lanes, planar, window.groups)),

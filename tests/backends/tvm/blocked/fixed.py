@@ -129,6 +129,17 @@ def mixed() -> Network:
     return net
 
 
+def dense() -> Network:
+    """Dense layers over several images, at which the last one's buffers end."""
+    net = Network(5, 3, 2)
+    x = net.apply("Relu", net.convolution(net.x, 21, (2, 1)))
+    net.output(x._replace(name=net.node("Relu", net.dense(x, 37))))
+    net.output(x._replace(name=net.dense(net.mean(x), 130)))
+    net.output(net.squeeze_excite(x, 3))
+    net.output(net.convolution(net.convolution(x, 64, (1, 1)), 99, (1, 1)))
+    return net
+
+
 def products(m: str) -> Network:
     """3x3 convolutions for Winograd of every leftover: rows, columns, channels, padding."""
     net = Network(5, 7, 9, winograd=f"winograd-{m}")
@@ -143,4 +154,4 @@ def products(m: str) -> Network:
 
 
 NETWORKS = {"windows": windows, "groups": groups, "small": small, "poolings": poolings, "epilogues": epilogues,
-            "channels": channels, "mixed": mixed}
+            "channels": channels, "mixed": mixed, "dense": dense}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 import msgspec
 import numpy as np
@@ -54,3 +55,16 @@ def test_an_error_beyond_the_limit_falls_back(monkeypatch: pytest.MonkeyPatch) -
     assert choose([layer(LARGE)], TARGET, "auto", 100.0)[0].algorithm == "winograd-f2"
     monkeypatch.setattr(algorithm, "_error", lambda window, weights, m: 1.0)
     assert choose([layer(LARGE)], TARGET, "auto", 100.0)[0].algorithm == "direct"
+
+
+def test_all_batch_sizes_come_to_the_same_choice() -> None:
+    """Alone they would not: the weights of late layers are read for one image or for sixteen."""
+    layers = [layer(msgspec.structs.replace(LARGE, ci=c, co=c, h=s, w=s)) for c, s in ((64, 56), (512, 7))]
+    target, batches = load_target("x86-64-avx512"), (1, 16)
+
+    def chosen(batch: int, known: tuple[int, ...]) -> list[tuple[str, tuple[int, int]]]:
+        images = [(msgspec.structs.replace(w, n=batch), a) for w, a in layers]
+        return [(d.algorithm, d.tile) for d in choose(images, target, "auto", 4.0, [Fraction(b, batch) for b in known])]
+
+    assert chosen(1, batches) == chosen(16, batches)
+    assert chosen(1, (1,)) != chosen(16, (16,))

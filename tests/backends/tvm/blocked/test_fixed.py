@@ -15,7 +15,7 @@ CASES = [pytest.param(target, name, id=f"{target}-{name}",
 
 @pytest.mark.parametrize(("target", "name"), CASES)
 def test_network(target: str, name: str, check: Check) -> None:
-    check(NETWORKS[name](), target, batch=2)
+    check(NETWORKS[name](), target, batch=11 if name == "dense" else 2)
 
 
 @pytest.mark.parametrize("m", ["f2", "f4", "f6"])

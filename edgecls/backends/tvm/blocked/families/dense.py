@@ -71,9 +71,10 @@ def emit(simd: Simd, window: Window, decision: Decision, epilogue: Epilogue) -> 
                     with simd.loop(whole * pixels) as i:
                         products(sums, simd.bind(image * stride + i * lanes),
                                  simd.bind(origin + i * (lanes * width)), lanes)
-                    with simd.loop(pixels if rest else 0) as i:
-                        products(sums, simd.bind(image * stride + (whole * pixels + i) * lanes),
-                                 simd.bind(origin + (whole * pixels * lanes + i * rest) * width), rest)
+                    if rest:
+                        with simd.loop(pixels) as i:
+                            products(sums, simd.bind(image * stride + (whole * pixels + i) * lanes),
+                                     simd.bind(origin + (whole * pixels * lanes + i * rest) * width), rest)
                     for r in range(size):
                         for v in range(part.vectors):
                             place = simd.bind(((image + r) * blocks_out + first + v) * lanes)

@@ -55,10 +55,11 @@ def _batch_norm(bind: Callable[[Any], Any], inputs: Any, attrs: Any) -> Any:
     if attrs.get("training_mode", 0) or str(inputs[0].ty.dtype) != "float32" or any(v is None for v in values):
         return None
     scale, shift, mean, variance = (np.asarray(v, np.float64) for v in values)
-    factor = scale / np.sqrt(variance + float(attrs.get("epsilon", 1e-5)))
     shape = (-1, *[1] * (len(inputs[0].ty.shape) - 2))
-    factor, term = (relax.const(v.reshape(shape).astype(np.float32)) for v in (factor, shift - mean * factor))
-    return relax.op.add(bind(relax.op.multiply(inputs[0], factor)), term)
+    with np.errstate(all="ignore"):  # a negative variance gives NaN, as it does elsewhere
+        factor = scale / np.sqrt(variance + float(attrs.get("epsilon", 1e-5)))
+        factors, terms = (v.reshape(shape).astype(np.float32) for v in (factor, shift - mean * factor))
+    return relax.op.add(bind(relax.op.multiply(inputs[0], relax.const(factors))), relax.const(terms))
 
 
 def _mish(bind: Callable[[Any], Any], inputs: Any, attrs: Any) -> Any:

@@ -59,9 +59,9 @@ def exp(x: Any) -> Any:
     That n is at most 127 wherever the result is finite, so that 2^n is made of bits. inf from 88.7228394 on, 0 below
     -87.3365479 or where the subnormals end.
     """
-    steps = _Steps()
+    steps = Steps()
     x = steps.bind(x)
-    x = steps.bind(_limit(x < -88.0, -88.0, x))
+    x = steps.bind(limited(x < -88.0, -88.0, x))
     x = steps.bind(_at_most(x, 89.0))
     growth, power = _exp(steps, x, 1, _EXP_ABOVE, _DOWN)
     return steps.result((growth + 1.0) * power)
@@ -72,10 +72,10 @@ def sigmoid(x: Any) -> Any:
 
     There n is 128 and the power inf, with -89 for x, where expm1(r) is positive: inf - inf does not arise.
     """
-    steps = _Steps()
+    steps = Steps()
     x = steps.bind(x)
     x = steps.bind(_at_most(x, 88.0))
-    x = steps.bind(_limit(x < -88.37, -89.0, x))
+    x = steps.bind(limited(x < -88.37, -89.0, x))
     return steps.result(1.0 / _one_and_exp(steps, x, -1))
 
 
@@ -84,48 +84,48 @@ def tanh(x: Any) -> Any:
 
     |x| is limited to 10: from 9.01 on the result rounds to 1.
     """
-    steps = _Steps()
+    steps = Steps()
     x = steps.bind(x)
     square = steps.bind(x * x)
     magnitude = steps.bind(absolute(x))
-    inner = magnitude * (square * _polynomial(square, _TANH)) + magnitude
+    inner = magnitude * (square * polynomial(square, _TANH)) + magnitude
     outer = 1.0 - 2.0 / _one_and_exp(steps, steps.bind(_at_most(magnitude, 10.0)), 2)
-    return steps.result(_with_sign(_split(magnitude, 0.55, inner, outer), x))
+    return steps.result(with_sign(_split(magnitude, 0.55, inner, outer), x))
 
 
 def erf(x: Any) -> Any:
     """x + x * polynomial(x^2) up to x = 1.2, from there 1 - polynomial(x)^8; of |x|, with the sign of x."""
-    steps = _Steps()
+    steps = Steps()
     x = steps.bind(x)
     square = steps.bind(x * x)
     magnitude = steps.bind(absolute(x))
-    inner = magnitude * _polynomial(square, _ERF_INNER) + magnitude
-    root = steps.bind(_polynomial(steps.bind(_at_most(magnitude, 3.95)), _ERF_OUTER))
+    inner = magnitude * polynomial(square, _ERF_INNER) + magnitude
+    root = steps.bind(polynomial(steps.bind(_at_most(magnitude, 3.95)), _ERF_OUTER))
     root = steps.bind(root * root)
     root = steps.bind(root * root)
-    return steps.result(_with_sign(_split(magnitude, 1.2, inner, 1.0 - root * root), x))
+    return steps.result(with_sign(_split(magnitude, 1.2, inner, 1.0 - root * root), x))
 
 
 def log(x: Any) -> Any:
     """n * ln 2 + log(1 + f), 1 + f = x / 2^n in [sqrt(1/2), sqrt(2)]. Of a subnormal x it may be -inf."""
-    steps = _Steps()
+    steps = Steps()
     x = steps.bind(x)
     tvm = import_tvm()
-    n, f = _split_power(steps, steps.bind(tvm.tirx.Select(x < 2.0**-126, x * _SUBNORMALS, x)))
+    n, f = split_power(steps, steps.bind(tvm.tirx.Select(x < 2.0**-126, x * _SUBNORMALS, x)))
     n = steps.bind(tvm.tirx.Select(x < 2.0**-126, n - float(_MANTISSA_BITS), n))
     return steps.result(_log_ends(x, _log(steps, n, steps.bind(f))))
 
 
 def log1p(x: Any) -> Any:
     """log(1 + x), with what the sum rounds off added to f."""
-    steps = _Steps()
+    steps = Steps()
     x = steps.bind(x)
     tvm = import_tvm()
     whole = steps.bind(x + 1.0)
     rest = tvm.tirx.Select(x < 1.0, x - (whole - 1.0), 1.0 - (whole - x))
     # from 2^25 on the sum is x; the power of two below would have no bits for its exponent
     rest = steps.bind(tvm.tirx.Select(x < 2.0**25, rest, rest * 0.0))
-    n, f = _split_power(steps, whole)
+    n, f = split_power(steps, whole)
     exponent = steps.bind(tvm.tirx.Select(x < 2.0**25, n, n * 0.0))
     inverse = tvm.tirx.reinterpret(_integers(x), _ROUND + _EXPONENT_BIAS - exponent) << _MANTISSA_BITS
     f = steps.bind(f + rest * tvm.tirx.reinterpret(x.ty, inverse))
@@ -140,7 +140,7 @@ def absolute(x: Any) -> Any:
     return tvm.tirx.reinterpret(x.ty, tvm.tirx.reinterpret(_integers(x), x) & _MAGNITUDE)
 
 
-def _split_power(steps: _Steps, x: Any) -> tuple[Any, Any]:
+def split_power(steps: Steps, x: Any) -> tuple[Any, Any]:
     """n and f: x = 2^n * (1 + f), n a whole number as a float."""
     tvm = import_tvm()
     bits = steps.bind(tvm.tirx.reinterpret(_integers(x), x))
@@ -149,9 +149,9 @@ def _split_power(steps: _Steps, x: Any) -> tuple[Any, Any]:
     return steps.bind(tvm.tirx.Cast(x.ty, n)), mantissa - 1.0
 
 
-def _log(steps: _Steps, n: Any, f: Any) -> Any:
+def _log(steps: Steps, n: Any, f: Any) -> Any:
     square = steps.bind(f * f)
-    inner = square * f * _polynomial(f, _LOG) + n * _LN2_LOW - square * 0.5
+    inner = square * f * polynomial(f, _LOG) + n * _LN2_LOW - square * 0.5
     return n * _LN2_HIGH + (f + inner)
 
 
@@ -159,11 +159,11 @@ def _log_ends(x: Any, value: Any) -> Any:
     """x: what the logarithm is taken of."""
     tvm = import_tvm()
     value = tvm.tirx.Select(x < float("inf"), value, x)  # inf and NaN
-    value = _limit(x < 0.0, float("nan"), value)
-    return _limit(x == 0.0, float("-inf"), value)
+    value = limited(x < 0.0, float("nan"), value)
+    return limited(x == 0.0, float("-inf"), value)
 
 
-class _Steps:
+class Steps:
     """Names for values that are used more than once: written out at each use, an expression doubles with each."""
 
     def __init__(self) -> None:
@@ -184,13 +184,13 @@ class _Steps:
         return value
 
 
-def _one_and_exp(steps: _Steps, x: Any, factor: int) -> Any:
+def _one_and_exp(steps: Steps, x: Any, factor: int) -> Any:
     """1 + exp(factor * x) = (2^n * expm1(r) + 1) + 2^n, r in [-ln 2 / 2, ln 2 / 2]: no 1 is lost beside a large 2^n."""
     growth, power = _exp(steps, x, factor, _EXP_AROUND, _NEAREST)
     return (growth * power + 1.0) + power
 
 
-def _exp(steps: _Steps, x: Any, factor: int, coefficients: Sequence[float], shift: float) -> tuple[Any, Any]:
+def _exp(steps: Steps, x: Any, factor: int, coefficients: Sequence[float], shift: float) -> tuple[Any, Any]:
     """expm1(r) and 2^n: factor * x = n * ln 2 + r, n = round(factor * x * log2(e) + shift) in [-127, 128].
 
     The factor, a power of two or its negative, goes into the constants. For -127 and 128 the power is 0 and inf.
@@ -202,11 +202,11 @@ def _exp(steps: _Steps, x: Any, factor: int, coefficients: Sequence[float], shif
     n = steps.bind(rounded - biased)
     r = steps.bind(x - n * (_LN2_HIGH / factor) - n * (_LN2_LOW / factor))
     bits = tvm.tirx.reinterpret(_integers(x), rounded) << _MANTISSA_BITS
-    growth = r * _polynomial(r, [c * factor ** (i + 1) for i, c in enumerate(coefficients)])
+    growth = r * polynomial(r, [c * factor ** (i + 1) for i, c in enumerate(coefficients)])
     return growth, steps.bind(tvm.tirx.reinterpret(x.ty, bits))
 
 
-def _polynomial(x: Any, coefficients: Sequence[float]) -> Any:
+def polynomial(x: Any, coefficients: Sequence[float]) -> Any:
     """Horner's rule; lowest power first."""
     *rest, value = coefficients
     for c in reversed(rest):
@@ -216,10 +216,10 @@ def _polynomial(x: Any, coefficients: Sequence[float]) -> Any:
 
 def _at_most(x: Any, high: float) -> Any:
     """NaN stays."""
-    return _limit(x > high, high, x)
+    return limited(x > high, high, x)
 
 
-def _limit(beyond: Any, limit: float, x: Any) -> Any:
+def limited(beyond: Any, limit: float, x: Any) -> Any:
     """x, or limit where the comparison, false for NaN, says so."""
     tvm = import_tvm()
     return tvm.tirx.Select(beyond, tvm.tirx.const(limit, x.ty), x)
@@ -230,7 +230,7 @@ def _split(magnitude: Any, at: float, inner: Any, outer: Any) -> Any:
     return import_tvm().tirx.Select(magnitude < at, inner, outer)
 
 
-def _with_sign(magnitude: Any, x: Any) -> Any:
+def with_sign(magnitude: Any, x: Any) -> Any:
     """magnitude: not negative."""
     tvm = import_tvm()
     sign = tvm.tirx.reinterpret(_integers(x), x) & _SIGN

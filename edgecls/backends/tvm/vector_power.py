@@ -13,12 +13,12 @@ from typing import Any
 
 from edgecls.backends.tvm.environment import import_tvm
 from edgecls.backends.tvm.vector_math import (
-    _limit,
-    _polynomial,
-    _split_power,
-    _Steps,
-    _with_sign,
+    Steps,
     absolute,
+    limited,
+    polynomial,
+    split_power,
+    with_sign,
 )
 
 # log2((1 + s) / (1 - s)) = s * polynomial(s^2), |s| <= 0.1716, relative error 5e-12
@@ -36,7 +36,7 @@ _LARGEST, _SMALLEST = 130.0, -152.0
 def power(x: Any, exponent: float) -> Any:
     """x: TIR expression, float32 or float32xN. exponent: finite. 1/2 is the square root, also of -0 and -inf."""
     tvm = import_tvm()
-    steps = _Steps()
+    steps = Steps()
     x = steps.bind(x)
     size = abs(exponent)
     if size == 0.0:
@@ -51,26 +51,26 @@ def power(x: Any, exponent: float) -> Any:
     return steps.result(value if exponent > 0 else 1.0 / value)
 
 
-def _general(steps: _Steps, x: Any, exponent: float) -> Any:
+def _general(steps: Steps, x: Any, exponent: float) -> Any:
     """2^t, t = exponent * log2 |x|, and what is beside the range of that."""
     tvm = import_tvm()
     wide = tvm.ir.PrimType(str(x.ty.dtype).replace("float32", "float64"))
     whole = tvm.ir.PrimType(str(x.ty.dtype).replace("float32", "int64"))
     size = steps.bind(absolute(x))
-    n, f = _split_power(steps, steps.bind(tvm.tirx.Select(size < 2.0**-126, size * 2.0**23, size)))
+    n, f = split_power(steps, steps.bind(tvm.tirx.Select(size < 2.0**-126, size * 2.0**23, size)))
     n = tvm.tirx.Select(size < 2.0**-126, n - 23.0, n)
     f = steps.bind(tvm.tirx.Cast(wide, f))
     s = steps.bind(f / (f + 2.0))
-    t = steps.bind((tvm.tirx.Cast(wide, n) + s * _polynomial(steps.bind(s * s), _LOG2)) * exponent)
+    t = steps.bind((tvm.tirx.Cast(wide, n) + s * polynomial(steps.bind(s * s), _LOG2)) * exponent)
     t = steps.bind(tvm.tirx.Select(t > _LARGEST, tvm.tirx.const(_LARGEST, wide), t))
     t = steps.bind(tvm.tirx.Select(t < _SMALLEST, tvm.tirx.const(_SMALLEST, wide), t))
     rounded = steps.bind(t + (_ROUND + _EXPONENT_BIAS))
     r = steps.bind(t - (rounded - (_ROUND + _EXPONENT_BIAS)))
     scale = tvm.tirx.reinterpret(wide, tvm.tirx.reinterpret(whole, rounded) << tvm.tirx.const(_MANTISSA_BITS, whole))
-    value = steps.bind(tvm.tirx.Cast(x.ty, (r * _polynomial(r, _EXP2) + 1.0) * scale))
+    value = steps.bind(tvm.tirx.Cast(x.ty, (r * polynomial(r, _EXP2) + 1.0) * scale))
     if exponent != int(exponent):
-        value = _limit(x < 0.0, math.nan, value)
-    value = _limit(size == 0.0, 0.0 if exponent > 0 else math.inf, value)
-    value = _limit(size == math.inf, math.inf if exponent > 0 else 0.0, value)
+        value = limited(x < 0.0, math.nan, value)
+    value = limited(size == 0.0, 0.0 if exponent > 0 else math.inf, value)
+    value = limited(size == math.inf, math.inf if exponent > 0 else 0.0, value)
     value = steps.bind(tvm.tirx.Select(size >= 0.0, value, x))  # NaN
-    return _with_sign(value, x) if exponent % 2 == 1 else value
+    return with_sign(value, x) if exponent % 2 == 1 else value

@@ -62,12 +62,7 @@ def needed_by(graph: Graph) -> dict[Any, set[Any]]:
 def group(graph: Graph) -> list[Group]:
     """Every node that is needed in exactly one group, in an order in which each group's inputs come before it."""
     nodes = live(graph)
-    users: dict[Any, set[Any]] = {}
-    for node in nodes:
-        for variable in _reads(node):
-            users.setdefault(variable, set()).add(node.variable)
-    for variable in _uses_of(graph.result):
-        users.setdefault(variable, set()).add(None)
+    users = needed_by(graph)
     place = {node.variable: i for i, node in enumerate(nodes)}
     blocked: set[Any] = set()
     taken: set[Any] = set()

@@ -176,7 +176,8 @@ class Layer(Frozen):
 
     onnx_nodes: nodes of the optimised graph that this unit computes. weight_bytes, activation_bytes: bytes it
     reads or writes once. flops: 2 x multiply-adds. predicted_us: of the cost model; measured_us: of tuning
-    or a profile; error: relative numeric error measured when the algorithm was chosen. reason: why it is done like that.
+    or a profile; error: relative numeric error measured when the algorithm was chosen. reason: why it is done like
+    that.
     """
 
     index: int

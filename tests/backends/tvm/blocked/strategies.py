@@ -46,7 +46,9 @@ def layer(draw: st.DrawFn, net: Network, x: Tensor) -> Tensor:
         if draw(st.booleans()):
             kernel = (min(kernel[0], x.height), min(kernel[1], x.width))
             pads = (kernel[0] // 2, kernel[1] // 2) * 2
-        return net.pool(x, kind, kernel, stride, pads, ceil=draw(st.booleans()))
+        # elsewhere a window may begin behind the image, where ONNX's shape inference and its text differ
+        ceil = draw(st.booleans()) and not any(pads[2:]) and stride[0] <= kernel[0] and stride[1] <= kernel[1]
+        return net.pool(x, kind, kernel, stride, pads, ceil=ceil)
     if kind in ("norm", "slopes", "largest"):
         return {"norm": net.batch_norm, "slopes": net.slopes, "largest": net.largest}[kind](x)
     if kind == "excite":

@@ -123,7 +123,8 @@ def open_reference(model: Path, artifact: Artifact, note: Note = quiet) -> Itera
             yield session
 
 
-def explain(bundle: Path, *, profile: bool = False, device: str | None = None, threads: int = 1) -> ExplainResult:
+def explain(bundle: Path, *, profile: bool = False, device: str | None = None, threads: int = 1,
+            timeout: float | None = None) -> ExplainResult:
     """All that a bundle says of itself, after every byte of it was verified.
 
     profile: run it, and fill in measured_us of the smallest batch's layers; not under emulation, where a time means
@@ -133,7 +134,7 @@ def explain(bundle: Path, *, profile: bool = False, device: str | None = None, t
     artifact = open_bundle(bundle)
     manifest = artifact.manifest
     if profile:
-        with open_session(artifact, device, threads) as session:
+        with open_session(artifact, device, threads, timeout) as session:
             session.profile(_PROFILE_RUNS)  # the first ones are slower
             times = {t.layer: t.mean_ns / 1e3 for t in session.profile(_PROFILE_RUNS)}
         manifest = msgspec.structs.replace(manifest, layers=tuple(

@@ -18,10 +18,11 @@ from edgecls.types import Layer, Manifest
 @click.option("--profile", is_flag=True, help="Run it, and show how long each layer takes.")
 @options.device_option
 @options.threads_option
+@options.timeout_option
 @options.json_option
 @options.quiet_option
-def command(bundle: Path, profile: bool, device: str | None, threads: int, json_file: str | None,
-            quiet: bool) -> None:
+def command(bundle: Path, profile: bool, device: str | None, threads: int, timeout: int | None,
+            json_file: str | None, quiet: bool) -> None:
     """Show what is in a bundle and why: target, contract, memory, passes, the table of layers, and what conversions
     between layouts are left."""
     from edgecls import pipeline
@@ -31,7 +32,7 @@ def command(bundle: Path, profile: bool, device: str | None, threads: int, json_
         raise click.UsageError("--on says where --profile runs the bundle: give both, or neither")
     with Console(quiet) as console:
         console.progress("profiling the bundle" if profile else "verifying the bundle", 0, 0)
-        result = pipeline.explain(bundle, profile=profile, device=device, threads=threads)
+        result = pipeline.explain(bundle, profile=profile, device=device, threads=threads, timeout=timeout)
     manifest = result.manifest
     output.say("\n".join(_facts(bundle, result.artifact, manifest)))
     output.say("\n" + table(["batch", "calls", "arena", "peak", "workspace/thread"],

@@ -83,8 +83,9 @@ def model_file(name: str, folder: Path) -> Path:
 
     Raises DataError for another name, MissingExtraError, or ImportError for a package of edgecls[zoo].
     """
-    if name not in (LITE0, *MODELS):
-        raise DataError(f"no network is called {name!r}", f"choose one of: {', '.join((LITE0, *MODELS))}")
+    known = (LITE0, *MODELS, *FAMILIES)
+    if name not in known:
+        raise DataError(f"no network is called {name!r}", f"choose one of: {', '.join(known)}")
     path = folder / f"{name}.onnx"
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)

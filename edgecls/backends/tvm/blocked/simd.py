@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from edgecls.backends.tvm.environment import import_tvm
@@ -92,6 +93,17 @@ class Simd:
         if picks == list(range(self.lanes)) and len(vectors) == 1:
             return vectors[0]
         return self.bind(self.tir.Shuffle(list(vectors), [self._int(p) for p in picks]))
+
+    def pointers(self, step: int, count: int = 2) -> Pointers:
+        """`count` places, `step` floats apart. With `by_element` each is found through a pointer of its own: LLVM does
+        not know their distance. Of a known one it would make an immediate, for which loads and stores of pairs have no
+        room beyond 1008 bytes."""
+        if not self.by_element or count < 2 or step == 0:
+            return Pointers(self, step)
+        buffer = self.tir.decl_buffer((1,), "int64", self.name("distance"))
+        self._body.append(self.tir.AllocBuffer(buffer, {"tirx.volatile": True}))
+        self._body.append(self.tir.BufferStore(buffer, self.tir.IntImm("int64", step), [self._int(0)]))
+        return Pointers(self, self.bind(buffer[self._int(0)]))
 
     # ---- registers
 
@@ -187,6 +199,15 @@ class Simd:
 
     def _int(self, value: int) -> Expr:
         return self.tir.IntImm("int32", value)
+
+
+@dataclass(frozen=True)
+class Pointers:
+    simd: Simd
+    distance: Expr
+
+    def at(self, base: Expr, number: int) -> Expr:
+        return self.simd.bind(base + number * self.distance) if number else base
 
 
 def _index(value: Expr) -> Expr:

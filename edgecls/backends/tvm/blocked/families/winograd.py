@@ -23,6 +23,7 @@ import numpy as np
 from edgecls.backends.tvm.blocked.epilogue import Epilogue
 from edgecls.backends.tvm.blocked.families.family import Plan, Tensors
 from edgecls.backends.tvm.blocked.families.product import (
+    STRAIGHT_LINE,
     Part,
     parts,
     pieces,
@@ -68,7 +69,7 @@ def decide(window: Window, cpu: Cpu, m: int) -> Decision:
                 if strip > fits and strip > most:
                     continue
                 strips = -(-count // strip)
-                cost = strips * product_cost(window.co, balanced(strip, most), vectors, cpu)
+                cost = strips * product_cost(window.co, balanced(strip, most), vectors, cpu, -(-window.ci // lanes))
                 if (cost, -strip) < (best, -choice[2]):
                     best, choice = cost, (max(balanced(strip, most)), vectors, strip)
     rows, vectors, strip = choice
@@ -212,19 +213,22 @@ class _Strip:
         width, blocks = part.vectors * lanes, -(-window.ci // lanes)
         whole, rest = divmod(window.ci, lanes)
         sizes = balanced(self.strip, self.rows)
+        next_block = simd.pointers(self.strip * lanes)
         with simd.loop((self.m + 2) ** 2) as value:
             begin = 0
             for size in dict.fromkeys(sizes):
                 with simd.loop(sizes.count(size)) as index:
                     tile = simd.bind(begin + index * size)
                     sums = [[simd.register(simd.number(0.0)) for _ in range(part.vectors)] for _ in range(size)]
-                    for count, start, together in [*pieces(whole, 2 if simd.by_element else 1), (1, whole, 1)]:
-                        with simd.loop(count) as offset:
-                            for i in range(together if start < whole or rest else 0):
-                                block = start + offset * together + i
-                                base = simd.bind(((value * blocks + block) * self.strip + tile) * lanes)
-                                rows = simd.bind(weights + (value * window.ci + block * lanes) * width)
-                                self._products(sums, base, rows, lanes if start < whole else rest, width)
+                    for turns, start, together in [*pieces(whole, STRAIGHT_LINE if simd.by_element else 1),
+                                                   *([(1, whole, 1)] if rest else [])]:
+                        channels = lanes if start < whole else rest
+                        with simd.loop(turns) as offset:
+                            block = start + offset * together
+                            base = simd.bind(((value * blocks + block) * self.strip + tile) * lanes)
+                            rows = simd.bind(weights + (value * window.ci + block * lanes) * width)
+                            for i in range(together):
+                                self._products(sums, next_block.at(base, i), rows + i * lanes * width, channels, width)
                     for r in range(size):
                         for v in range(part.vectors):
                             place = (value * self.strip + tile + r) * width + v * lanes
@@ -236,9 +240,9 @@ class _Strip:
         offsets = [r * lanes + k for k in range(channels) for r in range(len(sums))]
         spread = simd.elements(self.transformed, base, offsets, True)
         for k in range(channels):
-            row = [simd.bind(simd.load(self.weights, rows + k * width + v * lanes), "w") for v in range(width // lanes)]
-            for r, sums_of in enumerate(sums):
-                for v, weight in enumerate(row):
+            for v in range(width // lanes):
+                weight = simd.bind(simd.load(self.weights, rows + k * width + v * lanes), "w")
+                for r, sums_of in enumerate(sums):
                     simd.assign(sums_of[v], simd.value(sums_of[v]) + spread[k * len(sums) + r] * weight)
 
     def transform_output(self, part: Part, vector: Expr) -> None:

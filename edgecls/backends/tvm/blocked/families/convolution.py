@@ -205,7 +205,7 @@ class _Kernel:
         """Blocks of channels that are written out in one turn."""
         if self.window.kernel[0] > 1:
             return 1
-        return -(-STRAIGHT_LINE // taps)
+        return -(-STRAIGHT_LINE // max(1, taps))
 
     def _looped(self, column: Expr, sums: list[list[Any]], tap: int, taps: int, pixels: tuple[int, ...]) -> None:
         """Add what `taps` columns of the kernel from `tap` on contribute to `pixels` of the tile."""

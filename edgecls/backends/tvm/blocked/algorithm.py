@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 
 from edgecls.backends.tvm.blocked.families import convolution, winograd
+from edgecls.backends.tvm.blocked.families.product import MEMORY_BYTES_PER_CYCLE
 from edgecls.backends.tvm.blocked.window import Window
 from edgecls.backends.tvm.schedule import Decision
 from edgecls.backends.tvm.winograd_programs import input_program, output_program
@@ -25,8 +26,6 @@ Choice = Literal["auto", "off", "f2", "f4", "f6"]
 
 # largest |difference| / largest |result| that one layer may add; float32 itself is at some 1e-7
 ERROR_LIMIT = 1e-4
-# weights come from memory each time: bytes per core cycle, of the order of every target's
-_MEMORY_BYTES_PER_CYCLE = 4.0
 # a product tile keeps some 95 % of the peak, transforms run at some 75 % of one vector instruction per cycle
 _PRODUCT_EFFICIENCY, _TRANSFORM_EFFICIENCY = 0.95, 0.75
 # of the target's memory, for weights
@@ -130,21 +129,23 @@ def _direct_cycles(window: Window, target: Target) -> float:
     taps = math.prod(window.kernel)
     products = window.n * window.oh * window.ow * -(-window.co // lanes) * window.ci * taps
     return max(products * _stall(rows * vectors, target) / cpu.fma_pipes / _PRODUCT_EFFICIENCY,
-               _bytes(window, target, taps) / _MEMORY_BYTES_PER_CYCLE)
+               _bytes(window, target, taps) / MEMORY_BYTES_PER_CYCLE)
 
 
 def _winograd_cycles(window: Window, target: Target, m: int) -> float:
     cpu, decision = target.cpu, winograd.decide(window, target.cpu, m)
     lanes, t = cpu.vector_bits // 32, m + 2
     count = math.prod(winograd.tiles(window, m))
-    count = window.n * -(-count // decision.strip) * decision.strip
+    strips = window.n * -(-count // decision.strip)
+    count = strips * decision.strip
     blocks_in, blocks_out = -(-window.ci // lanes), -(-window.co // lanes)
     products = count * t * t * blocks_out * window.ci * _stall(math.prod(decision.tile), target)
     # each 1-D transform is its steps and a load and a store per value
     inputs = count * blocks_in * 2 * t * (len(input_program(m).steps) + 2 * t)
     outputs = count * blocks_out * (t + m) * (len(output_program(m).steps) + t + m)
-    return max(products / cpu.fma_pipes / _PRODUCT_EFFICIENCY,
-               _bytes(window, target, t * t) / _MEMORY_BYTES_PER_CYCLE) + (inputs + outputs) / _TRANSFORM_EFFICIENCY
+    weights = strips * _bytes(window, target, t * t)
+    return (max(products / cpu.fma_pipes / _PRODUCT_EFFICIENCY, weights / MEMORY_BYTES_PER_CYCLE)
+            + (inputs + outputs) / _TRANSFORM_EFFICIENCY)
 
 
 def _stall(sums: int, target: Target) -> float:

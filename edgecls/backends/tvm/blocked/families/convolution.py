@@ -45,11 +45,12 @@ def decide(window: Window, cpu: Cpu) -> Decision:
     best, choice = float("inf"), (1, 1)
     single = window.oh * window.ow == 1
     depth = -(-window.ci // lanes) * math.prod(window.kernel)
+    apart = window.stride[1] > 1 and window.ci > _PLANAR_CHANNELS
     for vectors in range(1, min(4, -(-window.co // lanes)) + 1) if single else product_vectors(window.co, cpu):
         for most in range(1, product_rows(vectors, cpu) + 1):
             flat = flattened(window, most)
             sizes = [r.size for r in runs(flat, most) for _ in range(r.count)]
-            cost = flat.oh * product_cost(window.co, sizes, vectors, cpu, depth, apart=window.stride[1] > 1 and window.ci > _PLANAR_CHANNELS)
+            cost = flat.oh * product_cost(window.co, sizes, vectors, cpu, depth, apart)
             if max(sizes) == most and cost < best:
                 best, choice = cost, (most, vectors)
     pixels, vectors = choice
@@ -213,7 +214,7 @@ class _Kernel:
         top = simd.bind(self.row * window.stride[0] - window.pad[0])
         first, rows = rows_inside(simd, window, top)
         whole, rest = (window.ci, 0) if self.planar else divmod(window.ci, lanes)
-        for blocks, start, channels in ((whole, 0, 1 if self.planar else lanes), (int(rest > 0), whole, rest)):
+        for blocks, start, channels in [(whole, 0, 1 if self.planar else lanes), *([(1, whole, rest)] if rest else [])]:
             with simd.loop(blocks, start=start) as block, simd.loop(rows, start=first) as i:
                 self._block(sums, column, tap, taps, pixels, block, i, top, channels)
 

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from edgecls.types import Cpu
 
+# weights come from memory each time: bytes per core cycle, of the order of every target's
+MEMORY_BYTES_PER_CYCLE = 4.0
+
 # blocks of input channels, times columns of the kernel, that NEON code writes out between two jumps
 STRAIGHT_LINE = 4
 

@@ -68,7 +68,7 @@ def choose(layers: Sequence[tuple[Window, Array]], target: Target, choice: Choic
 
 def copy_us(moved: int, target: Target) -> float:
     """Predicted for a kernel that computes nothing. moved: bytes read and written."""
-    return _us(moved / _MEMORY_BYTES_PER_CYCLE, target)
+    return _us(moved / MEMORY_BYTES_PER_CYCLE, target)
 
 
 def _decision(window: Window, target: Target, own: Candidate, direct: Candidate, error: float | None) -> Decision:

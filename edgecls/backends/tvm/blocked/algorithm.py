@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 
 from edgecls.backends.tvm.blocked.families import convolution, winograd
-from edgecls.backends.tvm.blocked.families.product import MEMORY_BYTES_PER_CYCLE
+from edgecls.backends.tvm.blocked.families.product import memory_bytes_per_cycle
 from edgecls.backends.tvm.blocked.window import Window
 from edgecls.backends.tvm.schedule import Decision
 from edgecls.backends.tvm.winograd_programs import input_program, output_program
@@ -68,7 +68,7 @@ def choose(layers: Sequence[tuple[Window, Array]], target: Target, choice: Choic
 
 def copy_us(moved: int, target: Target) -> float:
     """Predicted for a kernel that computes nothing. moved: bytes read and written."""
-    return _us(moved / MEMORY_BYTES_PER_CYCLE, target)
+    return _us(moved / memory_bytes_per_cycle(target.cpu), target)
 
 
 def _decision(window: Window, target: Target, own: Candidate, direct: Candidate, error: float | None) -> Decision:
@@ -129,7 +129,7 @@ def _direct_cycles(window: Window, target: Target) -> float:
     taps = math.prod(window.kernel)
     products = window.n * window.oh * window.ow * -(-window.co // lanes) * window.ci * taps
     return max(products * _stall(rows * vectors, target) / cpu.fma_pipes / _PRODUCT_EFFICIENCY,
-               _bytes(window, target, taps) / MEMORY_BYTES_PER_CYCLE)
+               _bytes(window, target, taps) / memory_bytes_per_cycle(cpu))
 
 
 def _winograd_cycles(window: Window, target: Target, m: int) -> float:
@@ -144,7 +144,7 @@ def _winograd_cycles(window: Window, target: Target, m: int) -> float:
     inputs = count * blocks_in * 2 * t * (len(input_program(m).steps) + 2 * t)
     outputs = count * blocks_out * (t + m) * (len(output_program(m).steps) + t + m)
     weights = strips * _bytes(window, target, t * t)
-    return (max(products / cpu.fma_pipes / _PRODUCT_EFFICIENCY, weights / MEMORY_BYTES_PER_CYCLE)
+    return (max(products / cpu.fma_pipes / _PRODUCT_EFFICIENCY, weights / memory_bytes_per_cycle(cpu))
             + (inputs + outputs) / _TRANSFORM_EFFICIENCY)
 
 

@@ -23,9 +23,9 @@ import numpy as np
 from edgecls.backends.tvm.blocked.epilogue import Epilogue
 from edgecls.backends.tvm.blocked.families.family import Plan, Tensors
 from edgecls.backends.tvm.blocked.families.product import (
-    MEMORY_BYTES_PER_CYCLE,
     STRAIGHT_LINE,
     Part,
+    memory_bytes_per_cycle,
     parts,
     pieces,
     product_cost,
@@ -63,7 +63,7 @@ def decide(window: Window, cpu: Cpu, m: int) -> Decision:
     count = math.prod(tiles(window, m))
     per_tile = (m + 2) ** 2 * -(-window.ci // lanes) * lanes * 4
     fits = max(1, cpu.cache.l2 * 3 // 4 // per_tile)
-    weights = (m + 2) ** 2 * window.ci * -(-window.co // lanes) * lanes * 4 / MEMORY_BYTES_PER_CYCLE
+    weights = (m + 2) ** 2 * window.ci * -(-window.co // lanes) * lanes * 4 / memory_bytes_per_cycle(cpu)
     best, choice = float("inf"), (1, 1, 1)
     for vectors in product_vectors(window.co, cpu):
         for most in range(1, product_rows(vectors, cpu) + 1):

@@ -176,8 +176,8 @@ class Layer(Frozen):
 
     onnx_nodes: nodes of the optimised graph that this unit computes. weight_bytes, activation_bytes: bytes it
     reads or writes once. flops: 2 x multiply-adds. predicted_us: of the cost model, at the target's clock;
-    measured_us: of tuning; error: relative numeric error measured when the algorithm was chosen. reason: why it is
-    done like that.
+    measured_us: of tuning or a profile; error: relative numeric error measured when the algorithm was chosen. reason:
+    why it is done like that.
     """
 
     index: int

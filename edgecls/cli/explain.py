@@ -15,16 +15,24 @@ from edgecls.types import Layer, Manifest, PeakFacts, PlanFacts, ThreadFacts
 
 @click.command(name="explain")
 @options.bundle_argument
+@click.option("--profile", is_flag=True, help="Run it, and show how long each layer takes.")
+@options.device_option
+@options.threads_option
+@options.timeout_option
 @options.json_option
 @options.quiet_option
-def command(bundle: Path, json_file: str | None, quiet: bool) -> None:
-    """Show what is in a bundle and why: target, contract, memory, passes and the table of layers."""
+def command(bundle: Path, profile: bool, device: str | None, threads: int, timeout: int | None,
+            json_file: str | None, quiet: bool) -> None:
+    """Show what is in a bundle and why: target, contract, memory, passes, the table of layers, and what conversions
+    between layouts are left."""
     from edgecls import pipeline
 
     output = JsonOutput(json_file, bundle)
+    if device and not profile:
+        raise click.UsageError("--on says where --profile runs the bundle: give both, or neither")
     with Console(quiet) as console:
-        console.progress("verifying the bundle", 0, 0)
-        result = pipeline.explain(bundle)
+        console.progress("profiling the bundle" if profile else "verifying the bundle", 0, 0)
+        result = pipeline.explain(bundle, profile=profile, device=device, threads=threads, timeout=timeout)
     manifest = result.manifest
     output.say("\n".join(_facts(bundle, result.artifact, manifest)))
     output.say("\n" + table(["batch", "threads", "calls", "arena", "live at most", "tensors at most"],
@@ -42,6 +50,9 @@ def command(bundle: Path, json_file: str | None, quiet: bool) -> None:
         output.say("\n" + table(["layer", "batch", "operator", "algorithm", "layout", "precision", "weights",
                                  "activations", "MFLOP", f"us predicted at {clock} MHz", "measured us", "error",
                                  "nodes", "reason"], map(_layer, manifest.layers)))
+        output.say("\n" + "\n".join(_conversions(manifest.layers)))
+    if profile and not any(layer.measured_us is not None for layer in manifest.layers):
+        output.say("\nno layer was timed: under emulation a time means nothing")
     output.write(result)
 
 
@@ -107,6 +118,30 @@ def _contract(contract: Contract) -> dict[str, str]:
 
 def _numbers(values: tuple[float, ...] | None) -> str:
     return "(" + ", ".join(f"{v:.6g}" for v in values or ()) + ")"
+
+
+def _conversions(layers: tuple[Layer, ...]) -> list[str]:
+    """Each conversion between layouts, with what the network would gain without it: its own time."""
+    found = [layer for layer in layers if layer.algorithm == "convert"]
+    if not found:
+        return ["no conversion between layouts"]
+    rows = [(c.index, c.batch, c.reason, megabytes(c.activation_bytes),
+             f"{c.measured_us:.4g} us measured" if c.measured_us is not None else
+             f"{c.predicted_us:.4g} us predicted" if c.predicted_us is not None else "-",
+             " ".join(c.onnx_nodes)) for c in found]
+    return [table(["conversion", "batch", "of layout", "bytes", "gain without it", "nodes"], rows), *_share(layers)]
+
+
+def _share(layers: tuple[Layer, ...]) -> list[str]:
+    """Where a batch size was profiled: how much of its time are conversions."""
+    lines = []
+    for batch in sorted({layer.batch for layer in layers}):
+        times = [(layer.measured_us, layer.algorithm) for layer in layers if layer.batch == batch]
+        whole = sum(us for us, _ in times if us is not None)
+        if whole and all(us is not None for us, _ in times):
+            own = sum(us or 0.0 for us, algorithm in times if algorithm == "convert")
+            lines.append(f"batch {batch}: {own:.4g} of {whole:.4g} us measured are conversions, {own / whole:.2%}")
+    return lines
 
 
 def _layer(row: Layer) -> tuple[object, ...]:

@@ -47,8 +47,8 @@ def compile_bundle(graph: OptimizedGraph, target: Target, options: CompileOption
             lowered = []
             for batch in graph.batches:
                 steps.next(f"lowering, batch {batch}")
-                lowered.append(lower(graph.onnx[batch], batch, target, llvm, store, provider or SimpleProvider(),
-                                     options))
+                lowered.append(lower(graph.onnx[batch], batch, graph.batches, target, llvm, store,
+                                     provider or SimpleProvider(), options))
             steps.next("computing the self-test")
             expected = {low.plan.batch: tuple(map(store.add, answers)) for low in lowered
                         if (answers := _expected(graph.onnx[low.plan.batch], low)) is not None}

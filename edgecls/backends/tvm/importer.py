@@ -15,6 +15,7 @@ import onnx
 from onnx import TensorProto, shape_inference
 
 from edgecls.backends.tvm.environment import import_tvm
+from edgecls.backends.tvm.operators import convert
 from edgecls.errors import EdgeclsError, UnsupportedError
 from edgecls.types import Unsupported
 
@@ -111,7 +112,7 @@ def _importer_class() -> type[Any]:
         def _convert_operator(self, op_name: str, inputs: Any, attrs: Any, opset: int) -> Any:
             node = self._node = attrs["tvm_custom"]["name"]
             try:
-                value = _clip(inputs, attrs) if op_name == "Clip" else None
+                value = convert(self._bound, op_name, inputs, attrs)
                 value = value if value is not None else super()._convert_operator(op_name, inputs, attrs, opset)
                 if isinstance(value, relax.Tuple):
                     return relax.Tuple([self._bound(field) for field in value.fields])
@@ -136,23 +137,6 @@ def _importer_class() -> type[Any]:
             return values[0] if len(values) == 1 else relax.Tuple(values)
 
     return TracingImporter
-
-
-def _clip(inputs: Any, attrs: Any) -> Any:
-    """Clip with known bounds as one operator: TVM makes two kernels of it that do not say what they do.
-    None where a bound is computed, or is not a number."""
-    from tvm import relax
-
-    bounds = []
-    for number, name, default in ((1, "min", -math.inf), (2, "max", math.inf)):
-        given = inputs[number] if number < len(inputs) else None
-        data: Any = getattr(given, "value", None)
-        if given is not None and not hasattr(data, "numpy"):
-            return None
-        bounds.append(float(data.numpy()) if given is not None else float(attrs.get(name, default)))
-    if str(inputs[0].ty.dtype) != "float32" or any(map(math.isnan, bounds)):
-        return None
-    return relax.op.clip(inputs[0], *bounds)
 
 
 def _with_outputs(module: Any, owner: dict[str, str]) -> dict[str, str]:

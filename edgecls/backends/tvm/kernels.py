@@ -10,7 +10,7 @@ from edgecls.backends.tvm.align import align
 from edgecls.backends.tvm.call_plan import Workspace
 from edgecls.backends.tvm.environment import import_tvm
 from edgecls.backends.tvm.object_file import write_object
-from edgecls.backends.tvm.vector_math import replace_math
+from edgecls.backends.tvm.replace_math import replace_math
 from edgecls.errors import InternalError
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import msgspec
@@ -58,12 +60,13 @@ class Legal:
     unsupported: tuple[Unsupported, ...] = ()
 
 
-def lower(model: bytes, batch: int, target: Target, llvm: Any, store: WeightStore, provider: ScheduleProvider,
-          options: CompileOptions) -> Lowered:
-    """Raises UnsupportedError."""
+def lower(model: bytes, batch: int, batches: Sequence[int], target: Target, llvm: Any, store: WeightStore,
+          provider: ScheduleProvider, options: CompileOptions) -> Lowered:
+    """batches: all of the bundle. Raises UnsupportedError."""
     module, network = import_network(model)
     refuse(network.unsupported)
-    blocked = rewrite(module, network.owner, target, options.winograd, options.growth, store)
+    blocked = rewrite(module, network.owner, target, options.winograd, options.growth, store,
+                      [Fraction(b, batch) for b in batches])
     del module
     gc.collect()  # TVM's visitors refer to themselves: the weights, which have been packed, would stay
     legal = legalize(blocked, network, llvm)

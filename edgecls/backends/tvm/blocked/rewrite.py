@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
 import msgspec
 import numpy as np
 
-from edgecls.backends.tvm.blocked.algorithm import Choice, choose
+from edgecls.backends.tvm.blocked.algorithm import Choice, choose, copy_us
+from edgecls.backends.tvm.blocked.compose import compose_channels
 from edgecls.backends.tvm.blocked.epilogue import Epilogue
 from edgecls.backends.tvm.blocked.families import FAMILIES, convert
-from edgecls.backends.tvm.blocked.graph import Graph, Shape, read_graph
+from edgecls.backends.tvm.blocked.graph import SUMS, Graph, Shape, read_graph
 from edgecls.backends.tvm.blocked.groups import Group, group, last_readers
 from edgecls.backends.tvm.blocked.simd import Simd
 from edgecls.backends.tvm.blocked.window import Window
@@ -34,20 +36,21 @@ class Rewritten:
 
 
 def rewrite(module: Any, owner: dict[str, str], target: Target, winograd_choice: Choice, growth: float,
-            store: WeightStore) -> Rewritten:
+            store: WeightStore, batches: Sequence[Fraction] = (Fraction(1),)) -> Rewritten:
     """module: Relax operators on NCHW tensors with constants folded. Without convolutions it is returned as it is.
+    batches: of the bundle, as multiples of the module's.
 
     Packed weights go to `store` at once; the rewritten module has their offsets in their place.
     """
-    graph = read_graph(module)
+    graph = compose_channels(read_graph(module))
     groups = group(graph)
-    if not any(g.anchor.kind in ("convolution", "depthwise") for g in groups):
+    if not any(g.anchor.kind in SUMS for g in groups):
         return Rewritten(module, owner={k: (v,) for k, v in owner.items()})
     rewriter = _Rewriter(graph, owner, target, store)
     rewriter.keep(module)
     convolutions = [g for g in groups if g.anchor.kind == "convolution"]
     shapes = [rewriter.geometry(g) for g in convolutions]
-    decisions = choose(shapes, target, winograd_choice, growth)
+    decisions = choose(shapes, target, winograd_choice, growth, batches)
     rewriter.planned = {g.result: (*shape, d) for g, shape, d in zip(convolutions, shapes, decisions, strict=True)}
     return rewriter.run(groups)
 
@@ -121,7 +124,7 @@ class _Rewriter:
         """Emit one call; groups that need the same code share a kernel."""
         plan = FAMILIES[found.anchor.kind](found, self)
         n, c, h, w = _image_of(found.shape)
-        epilogue = Epilogue.of(found.expression, self._blocks(c), found.anchor.kind in ("convolution", "depthwise"))
+        epilogue = Epilogue.of(found.expression, self._blocks(c), found.anchor.kind in SUMS)
         in_place = self._overwritten(found, epilogue) if plan.in_place else ""
         operands = [self._channel(array) if isinstance(array, np.ndarray) else self.block(array)
                     for array, _ in found.others]
@@ -130,7 +133,8 @@ class _Rewriter:
             spatial=(c, h, w), reduction=(), columns=None, rows=None, flops=2 * plan.multiply_adds), plan.decision,
             in_place)
         shape = (n * self._blocks(c) * self.lanes * h * w,)
-        variable = self._emit_call(name, [*plan.arguments, *operands], shape, [m.variable for m in found.members])
+        variable = self._emit_call(name, [*plan.arguments, *operands], shape,
+                                   [*found.anchor.passed, *(m.variable for m in found.members)])
         self.blocked[found.result] = variable
         self.images[found.result] = (n, c, h, w)
 
@@ -195,6 +199,7 @@ class _Rewriter:
         name = self._kernel(direction, lambda simd, _: emit(simd, n, c, h * w), Epilogue(), (n, c, h * w), Workload(
             kernel="", family="elementwise", shapes=((n, c, h, w),), spatial=(c, h, w), reduction=(), columns=None,
             rows=None, flops=0), Decision(algorithm="convert", layout=f"NCHW{self.lanes}c",
+                                          predicted_us=copy_us(8 * n * c * h * w, self.target),
                                           reason="NCHW to blocked" if direction == "block" else "blocked to NCHW"))
         return self._emit_call(name, [tensor], shape, [variable])
 

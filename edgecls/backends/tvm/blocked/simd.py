@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from edgecls.backends.tvm.environment import import_tvm
@@ -71,6 +72,10 @@ class Simd:
         lanes = lanes or self.lanes
         return buffer.vload([_index(index)], f"float32x{lanes}") if lanes > 1 else buffer[_index(index)]
 
+    def spread(self, buffer: Any, index: Expr) -> Expr:
+        """One float in every lane."""
+        return self.tir.Broadcast(buffer[_index(index)], self.lanes)
+
     def store(self, buffer: Any, index: Expr, value: Expr, lanes: int | None = None) -> None:
         lanes = lanes or self.lanes
         index = _index(index)
@@ -89,9 +94,23 @@ class Simd:
     def lanes_of(self, value: Expr, start: int, count: int) -> Expr:
         return self.tir.Shuffle([value], [self.tir.IntImm("int32", start + i) for i in range(count)])
 
-    def shuffle(self, values: Sequence[Expr], picks: Sequence[int]) -> Expr:
-        """One vector out of the lanes of `values`, counted through all of them."""
-        return self.tir.Shuffle(list(values), [self.tir.IntImm("int32", p) for p in picks])
+    def pick(self, vectors: Sequence[Expr], picks: Sequence[int]) -> Expr:
+        """One vector whose lane i is lane picks[i] of all `vectors` in a row; lanes beyond the picks are the last."""
+        picks = [*picks, *[picks[-1]] * (self.lanes - len(picks))]
+        if picks == list(range(self.lanes)) and len(vectors) == 1:
+            return vectors[0]
+        return self.bind(self.tir.Shuffle(list(vectors), [self._int(p) for p in picks]))
+
+    def pointers(self, step: int, count: int = 2) -> Pointers:
+        """`count` places, `step` floats apart. With `by_element` each is found through a pointer of its own: LLVM does
+        not know their distance. Of a known one it would make an immediate, for which loads and stores of pairs have no
+        room beyond 1008 bytes."""
+        if not self.by_element or count < 2 or step == 0:
+            return Pointers(self, step)
+        buffer = self.tir.decl_buffer((1,), "int64", self.name("distance"))
+        self._body.append(self.tir.AllocBuffer(buffer, {"tirx.volatile": True}))
+        self._body.append(self.tir.BufferStore(buffer, self.tir.IntImm("int64", step), [self._int(0)]))
+        return Pointers(self, self.bind(buffer[self._int(0)]))
 
     # ---- registers
 
@@ -116,7 +135,7 @@ class Simd:
         """
         low, high = min(offsets), max(offsets)
         if not self.by_element or (not blocked and high - low + 1 < self.lanes):
-            return [self.tir.Broadcast(buffer[_index(base + o)], self.lanes) for o in offsets]
+            return [self.spread(buffer, base + o) for o in offsets]
         loaded: dict[int, Expr] = {}
         result = []
         for offset in offsets:
@@ -194,6 +213,15 @@ class Simd:
 
     def _int(self, value: int) -> Expr:
         return self.tir.IntImm("int32", value)
+
+
+@dataclass(frozen=True)
+class Pointers:
+    simd: Simd
+    distance: Expr
+
+    def at(self, base: Expr, number: int) -> Expr:
+        return self.simd.bind(base + number * self.distance) if number else base
 
 
 def _index(value: Expr) -> Expr:

@@ -59,6 +59,7 @@ def _functions() -> dict[str, Callable[..., Expr]]:
         "divide": lambda s, a, b: a / b,
         "maximum": lambda s, a, b: s.tir.Max(a, b),
         "minimum": lambda s, a, b: s.tir.Min(a, b),
+        "multiply_add": lambda s, a, b, c: a * b + c,
         "relu": lambda s, a: s.tir.Max(a, s.number(0.0)),
         "negative": lambda s, a: s.number(0.0) - a,
         "sqrt": lambda s, a: s.tir.sqrt(a),
@@ -69,8 +70,8 @@ def _functions() -> dict[str, Callable[..., Expr]]:
     }
 
 
-FUNCTIONS = ("add", "subtract", "multiply", "divide", "maximum", "minimum", "relu", "negative", "sqrt", "sigmoid",
-             "tanh", "exp", "erf", "clip")
+FUNCTIONS = ("add", "subtract", "multiply", "divide", "maximum", "minimum", "multiply_add", "relu", "negative", "sqrt",
+             "sigmoid", "tanh", "exp", "erf", "clip")
 _POLYNOMIALS = ("sigmoid", "tanh", "exp", "erf")
 
 

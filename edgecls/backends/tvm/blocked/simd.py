@@ -49,6 +49,11 @@ class Simd:
         self._body.append(self.tir.Bind(variable, value))
         return variable
 
+    def exp(self, value: Expr) -> Expr:
+        from edgecls.backends.tvm.vector_math import exp
+
+        return exp(value)
+
     # ---- memory
 
     def parameter(self, name: str, size: int, dtype: str = "float32") -> Any:
@@ -63,6 +68,10 @@ class Simd:
     def load(self, buffer: Any, index: Expr, lanes: int | None = None) -> Expr:
         lanes = lanes or self.lanes
         return buffer.vload([_index(index)], f"float32x{lanes}") if lanes > 1 else buffer[_index(index)]
+
+    def integer(self, buffer: Any, index: Expr) -> Expr:
+        """One number of a table."""
+        return buffer[_index(index)]
 
     def store(self, buffer: Any, index: Expr, value: Expr, lanes: int | None = None) -> None:
         lanes = lanes or self.lanes

@@ -229,7 +229,7 @@ def plan(found: Group, tensors: Tensors) -> Plan:
     data = found.anchor.inputs[0]
     if decision.algorithm != "direct":
         return winograd.plan(window, weights, decision, data, tensors)
-    planar = window.ci <= _PLANAR_CHANNELS and not tensors.is_blocked(data)
+    planar = window.ci <= _PLANAR_CHANNELS and tensors.is_image(data) and not tensors.is_blocked(data)
     return Plan(f"conv{window.kernel[0]}x{window.kernel[1]}", decision,
                 (tensors.plain(data) if planar else tensors.block(data),
                  pack(weights, decision, tensors.lanes, planar)),

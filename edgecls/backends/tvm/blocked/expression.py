@@ -5,6 +5,7 @@ Plain data, so that a kernel's epilogue is part of its workload; `evaluate` turn
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -50,7 +51,7 @@ Expression = Tile | Operand | Number | Apply
 
 
 def _functions() -> dict[str, Callable[..., Expr]]:
-    from edgecls.backends.tvm import vector_math as math
+    from edgecls.backends.tvm import vector_math
 
     return {
         "add": lambda s, a, b: a + b,
@@ -63,16 +64,21 @@ def _functions() -> dict[str, Callable[..., Expr]]:
         "relu": lambda s, a: s.tir.Max(a, s.number(0.0)),
         "negative": lambda s, a: s.number(0.0) - a,
         "sqrt": lambda s, a: s.tir.sqrt(a),
-        "sigmoid": lambda s, a: math.sigmoid(a),
-        "tanh": lambda s, a: math.tanh(a),
-        "exp": lambda s, a: math.exp(a),
-        "erf": lambda s, a: math.erf(a),
+        "sigmoid": lambda s, a: vector_math.sigmoid(a),
+        "tanh": lambda s, a: vector_math.tanh(a),
+        "exp": lambda s, a: vector_math.exp(a),
+        "erf": lambda s, a: vector_math.erf(a),
+        "gelu": lambda s, a: vector_math.gelu(a),
+        "gelu_tanh": lambda s, a: a * vector_math.sigmoid(a * (a * a * s.number(_TANH_CUBIC) + s.number(_TANH_LINEAR))),
     }
 
 
 FUNCTIONS = ("add", "subtract", "multiply", "divide", "maximum", "minimum", "multiply_add", "relu", "negative", "sqrt",
-             "sigmoid", "tanh", "exp", "erf", "clip")
-_POLYNOMIALS = ("sigmoid", "tanh", "exp", "erf")
+             "sigmoid", "tanh", "exp", "erf", "gelu", "gelu_tanh", "clip")
+_POLYNOMIALS = ("sigmoid", "tanh", "exp", "erf", "gelu", "gelu_tanh")
+# GELU's approximation by tanh is a sigmoid of this polynomial, 2 sqrt(2 / pi) (x + 0.044715 x^3)
+_TANH_LINEAR = 2 * math.sqrt(2 / math.pi)
+_TANH_CUBIC = _TANH_LINEAR * 0.044715
 
 
 def evaluate(simd: Simd, expression: Expression, tile: Expr, load: Callable[[Operand], Expr]) -> Expr:
@@ -104,6 +110,56 @@ def evaluate(simd: Simd, expression: Expression, tile: Expr, load: Callable[[Ope
         return functions[e.function](simd, *arguments)
 
     return visit(expression)
+
+
+def simplified(expression: Expression) -> Expression:
+    """x * (1 + erf(x / sqrt 2)) / 2, in any order, as one function: GELU as exporters write it."""
+    if not isinstance(expression, Apply):
+        return expression
+    inner = _gelu_of(expression)
+    if inner is not None:
+        return Apply("gelu", (simplified(inner),))
+    return Apply(expression.function, tuple(map(simplified, expression.arguments)), expression.bounds)
+
+
+def _gelu_of(expression: Expression) -> Expression | None:
+    number, factors = _factors(expression)
+    for factor in factors:
+        if not isinstance(factor, Apply) or factor.function != "add" or Number(1.0) not in factor.arguments:
+            continue
+        for part in factor.arguments:
+            if isinstance(part, Apply) and part.function == "erf" and isinstance(part.arguments[0], Apply):
+                below, within = _factors(part.arguments[0])
+                rest = [f for f in factors if f is not factor]
+                # the same factors in front of the sum and within it: x and x / sqrt 2
+                if sorted(map(repr, rest)) == sorted(map(repr, within)) and _near(below, number * math.sqrt(2)):
+                    return _product(2 * number, within)
+    return None
+
+
+def _factors(expression: Expression) -> tuple[float, list[Expression]]:
+    """A product as its number and what else is multiplied."""
+    if isinstance(expression, Number):
+        return expression.value, []
+    if isinstance(expression, Apply) and expression.function == "multiply":
+        (a, first), (b, second) = map(_factors, expression.arguments)
+        return a * b, first + second
+    if isinstance(expression, Apply) and expression.function == "divide":
+        number, given = _factors(expression.arguments[0]), expression.arguments[1]
+        if isinstance(given, Number) and given.value:
+            return number[0] / given.value, number[1]
+    return 1.0, [expression]
+
+
+def _product(number: float, factors: Sequence[Expression]) -> Expression:
+    result = factors[0]
+    for factor in factors[1:]:
+        result = Apply("multiply", (result, factor))
+    return result if _near(number, 1.0) else Apply("multiply", (result, Number(number)))
+
+
+def _near(a: float, b: float) -> bool:
+    return math.isclose(a, b, rel_tol=1e-6)
 
 
 def operands(expression: Expression) -> list[Operand]:

@@ -20,7 +20,8 @@ from edgecls.types import Array
 _ELEMENTWISE = {"relax.add": "add", "relax.subtract": "subtract", "relax.multiply": "multiply",
                 "relax.divide": "divide", "relax.maximum": "maximum", "relax.minimum": "minimum",
                 "relax.nn.relu": "relu", "relax.negative": "negative", "relax.sqrt": "sqrt",
-                "relax.sigmoid": "sigmoid", "relax.tanh": "tanh", "relax.exp": "exp", "relax.erf": "erf"}
+                "relax.sigmoid": "sigmoid", "relax.tanh": "tanh", "relax.exp": "exp", "relax.erf": "erf",
+                "relax.nn.gelu": "gelu", "relax.nn.gelu_tanh": "gelu_tanh"}
 
 
 def read_graph(module: Any) -> Graph:

@@ -49,10 +49,11 @@ class Simd:
         self._body.append(self.tir.Bind(variable, value))
         return variable
 
-    def exp(self, value: Expr) -> Expr:
-        from edgecls.backends.tvm.vector_math import exp
+    def exp2_down(self, value: Expr) -> Expr:
+        """2^value of values up to 0."""
+        from edgecls.backends.tvm.vector_math import exp2_down
 
-        return exp(value)
+        return exp2_down(value)
 
     # ---- memory
 

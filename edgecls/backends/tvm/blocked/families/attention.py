@@ -1,7 +1,7 @@
 """Attention without its matrix of scores: a few queries at a time go through scores, softmax and weighted sum.
 
     keys       transposed and scaled once, in vectors of different keys: [group][head][vector][channel][lane]
-    scores     a tile of queries times all keys stays in the cache of the thread: product, biases, maximum, exp, sum
+    scores     a tile of queries times all keys stays in the cache of the thread: product, biases, maximum, powers, sum
     values     the same tile times the values, divided by the sum while it is stored
 
 Heads and windows are read and written where they lie: in the blocks of channels of the product before, at pixels that a
@@ -10,6 +10,7 @@ table gives where they are not in order. Heads that do not begin at whole vector
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +32,8 @@ from edgecls.types import Array, Cpu
 _UNROLLED = 256
 # vectors per step of the softmax: independent chains of a maximum, an exponential, a sum
 _CHAINS = 4
+# scores are kept times this: exp(x) = 2^(x log2 e)
+_LOG2_E = math.log2(math.e)
 
 
 @dataclass(frozen=True)
@@ -212,7 +215,7 @@ class _Tile:
 
         def weight(i: Expr) -> Expr:
             at = line + i * simd.lanes
-            value = simd.bind(simd.value(simd.register(simd.exp(simd.bind(simd.load(self.scores, at) - largest)))))
+            value = simd.bind(simd.value(simd.register(simd.exp2_down(simd.load(self.scores, at) - largest))))
             simd.store(self.scores, at, value)
             return value
 
@@ -299,11 +302,11 @@ def plan(found: Group, tensors: Tensors) -> Plan:
     shape = _shape(attention)
     queries, keys, values = (_aligned(h, shape, found, tensors) for h in (attention.queries, attention.keys,
                                                                            attention.values))
-    vectors = -(-shape.columns // lanes)
+    vectors, scale = -(-shape.columns // lanes), attention.scale * _LOG2_E
     unit = shape.images * shape.groups * shape.heads
     turned = tensors.call(Plan(
         "keys", Decision(algorithm="attention", layout="keys", reason="keys transposed and scaled"), keys.arguments,
-        lambda simd, _: emit_keys(simd, shape, keys.place, attention.scale), (shape, keys.place, attention.scale)),
+        lambda simd, _: emit_keys(simd, shape, keys.place, scale), (shape, keys.place, scale)),
         unit * vectors * shape.size * lanes, found)
     tile = decide(shape.rows, shape.columns, shape.depth, tensors.cpu)
     depth = -(-shape.depth // lanes)
@@ -311,7 +314,7 @@ def plan(found: Group, tensors: Tensors) -> Plan:
     decision = Decision(algorithm="attention", layout=f"NCHW{lanes}c", tile=tile,
                         reason=f"{tile[0]} queries through {shape.columns} keys; {shape.groups} groups of "
                                f"{shape.rows}, {shape.heads} heads")
-    weights = [_padded(b, lanes) for b in attention.biases]
+    weights = [_padded(b * np.float32(_LOG2_E), lanes) for b in attention.biases]
     if attention.gate:
         summand = np.broadcast_to(attention.gate.summand, (1, shape.heads, shape.rows, shape.columns))
         weights += [attention.gate.factor.astype(np.float32), _padded(summand, lanes)]

@@ -8,6 +8,7 @@ padded.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -72,9 +73,10 @@ def pack(weights: Array, decision: Decision, lanes: int, planar: bool) -> Array:
     return np.concatenate(pieces)
 
 
-def emit(simd: Simd, window: Window, decision: Decision, epilogue: Epilogue, planar: bool) -> Any:
-    """planar: the input is NCHW (few channels), not blocked. Parameters: input, weights, operands of the epilogue,
-    output."""
+def emit(simd: Simd, window: Window, decision: Decision, epilogue: Epilogue, planar: bool,
+         rows_first: bool = False) -> Any:
+    """planar: the input is NCHW (few channels), not blocked. rows_first: all outputs of a row of pixels come before the
+    next row, not all rows of a group of outputs. Parameters: input, weights, operands of the epilogue, output."""
     pixels, vectors = decision.tile
     flat = flattened(window, pixels)
     lanes = simd.lanes
@@ -88,7 +90,10 @@ def emit(simd: Simd, window: Window, decision: Decision, epilogue: Epilogue, pla
     offset = 0
     for part in parts(window.co, lanes, vectors):
         with simd.loop(window.n * part.count * flat.oh, parallel=True) as task:
-            image, group, row = simd.divide(task, (window.n, part.count, flat.oh))
+            if rows_first:
+                image, row, group = simd.divide(task, (window.n, flat.oh, part.count))
+            else:
+                image, group, row = simd.divide(task, (window.n, part.count, flat.oh))
             kernel = _Kernel(simd, flat, planar, part, data, weights, epilogue, others, out,
                              simd.bind(offset + group * (part.vectors * lanes * window.ci * taps)),
                              image, group, row)
@@ -224,14 +229,22 @@ def _step(channels: int, products: int) -> int:
     return step
 
 
+def reads_rows_first(window: Window, cpu: Cpu) -> bool:
+    """An input that the cache cannot keep is read once if the weights can stay there instead."""
+    return (window.ci * window.h * window.w * 4 > cpu.cache.l2 // 2
+            and window.ci * window.co * math.prod(window.kernel) * 4 <= cpu.cache.l2 // 2)
+
+
 def plan(found: Group, tensors: Tensors) -> Plan:
     window, weights, decision = tensors.chosen(found)
     data = found.anchor.inputs[0]
     if decision.algorithm != "direct":
         return winograd.plan(window, weights, decision, data, tensors)
     planar = window.ci <= _PLANAR_CHANNELS and tensors.is_image(data) and not tensors.is_blocked(data)
+    rows_first = reads_rows_first(window, tensors.cpu)
     return Plan(f"conv{window.kernel[0]}x{window.kernel[1]}", decision,
                 (tensors.plain(data) if planar else tensors.block(data),
                  pack(weights, decision, tensors.lanes, planar)),
-                lambda simd, epilogue: emit(simd, window, decision, epilogue, planar), (window, planar, decision),
+                lambda simd, epilogue: emit(simd, window, decision, epilogue, planar, rows_first),
+                (window, planar, decision),
                 window.multiply_adds)

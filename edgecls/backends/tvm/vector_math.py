@@ -10,10 +10,10 @@ instructions:
 
 With them exp has 1.50 and erf 1.53, the others the same. Subnormal results may be zero. NaN gives NaN; infinities give
 inf, 0, 1 or -1. What only edgecls's own kernels use is shorter and less exact: gelu is off by at most 2.6e-7, or 1e-6
-of a result beyond 0.1; exp2_down by 1.8e-7 of the result. The polynomials are minimax fits in the stated range, weighted
-by the error they cause in the result; coefficients were rounded to float32 one by one, lowest power first, the others
-fitted again. The range reductions are those of Cephes (Moshier) and of Cody and Waite, "Software Manual for the
-Elementary Functions" (1980).
+of a result beyond 0.1; exp2_down by 1.8e-7 of the result. The polynomials are minimax fits in the stated range,
+weighted by the error they cause in the result; coefficients were rounded to float32 one by one, lowest power first,
+the others fitted again. The range reductions are those of Cephes (Moshier) and of Cody and Waite, "Software Manual for
+the Elementary Functions" (1980).
 """
 
 from __future__ import annotations

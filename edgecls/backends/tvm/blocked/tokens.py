@@ -42,8 +42,8 @@ def form_of(reader: Reader, variable: Any) -> Form | None:
         n, c, h, w = (*shape, 1, 1)[:4]
         return Form.of_image(variable, (n, c, h, w), shape)
     if len(shape) == 3:
-        return _in_order(variable, shape)
-    return None
+        reader.forms[variable] = _in_order(variable, shape)
+    return reader.forms.get(variable)
 
 
 def read_tokens(reader: Reader, variable: Any, call: Any) -> Node | None:

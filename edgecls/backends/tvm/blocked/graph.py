@@ -12,6 +12,7 @@ import numpy as np
 from edgecls.backends.tvm.blocked.attention import read_attention
 from edgecls.backends.tvm.blocked.expression import Apply
 from edgecls.backends.tvm.blocked.form import Form
+from edgecls.backends.tvm.blocked.narrow import narrow
 from edgecls.backends.tvm.blocked.node import Graph, Node, Shape
 from edgecls.backends.tvm.blocked.tokens import keep_form, read_batch_norm, read_part, read_tokens, settle
 from edgecls.backends.tvm.blocked.window import Window
@@ -36,8 +37,10 @@ def read_graph(module: Any) -> Graph:
         for binding in block.bindings:
             reader.read(binding.var, binding.value)
     assert isinstance(main.body, relax.SeqExpr)
-    return Graph(list(reader.known.values()), list(main.params), main.body.body, reader.shapes, forms=reader.forms,
-                 constants=reader.constants, values=reader.values)
+    graph = Graph(list(reader.known.values()), list(main.params), main.body.body, reader.shapes, forms=reader.forms,
+                  constants=reader.constants, values=reader.values)
+    narrow(graph, variables)
+    return graph
 
 
 class _Reader:

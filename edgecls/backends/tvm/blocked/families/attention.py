@@ -83,7 +83,7 @@ def decide(rows: int, columns: int, depth: int, cpu: Cpu) -> tuple[int, int]:
 def emit_keys(simd: Simd, shape: Shape, place: Place, scale: float) -> Any:
     """Parameters: image, table if not in order, output."""
     lanes, vectors, size = simd.lanes, -(-shape.columns // simd.lanes), shape.size
-    tokens = _Tokens(simd, "data", place, shape.images)
+    tokens = _Tokens(simd, "data", place, shape)
     out = simd.parameter("out", shape.images * shape.groups * shape.heads * vectors * size * lanes)
     for count, start, filled in pieces(shape.columns, lanes):
         with simd.loop(shape.images * shape.groups * shape.heads * count, parallel=True) as task:
@@ -106,7 +106,7 @@ def emit(simd: Simd, shape: Shape, tile: tuple[int, int], query: Place, value: P
     followed by its table, the output by none: it has that of the queries."""
     sizes, start = balanced(shape.rows, tile[0]), 0
     vectors = -(-shape.columns // simd.lanes)
-    queries, values = _Tokens(simd, "queries", query, shape.images), _Tokens(simd, "values", value, shape.images)
+    queries, values = _Tokens(simd, "queries", query, shape), _Tokens(simd, "values", value, shape)
     keys = simd.parameter("keys", shape.images * shape.groups * shape.heads * vectors * shape.size * simd.lanes)
     line = shape.rows * vectors * simd.lanes
     biases = [simd.parameter(f"bias{i}", groups * heads * line) for i, (groups, heads) in enumerate(shape.biases)]
@@ -125,10 +125,10 @@ def emit(simd: Simd, shape: Shape, tile: tuple[int, int], query: Place, value: P
 class _Tokens:
     """An image and the places of tokens in it."""
 
-    def __init__(self, simd: Simd, name: str, place: Place, images: int) -> None:
-        self.simd, self.place = simd, place
-        self.buffer = simd.parameter(name, place.size(images, simd.lanes))
-        self.table = None if place.in_order else simd.parameter(f"{name}_table", place.pixels, "int32")
+    def __init__(self, simd: Simd, name: str, place: Place, shape: Shape) -> None:
+        self.simd, self.place, groups = simd, place, shape.groups
+        self.buffer = simd.parameter(name, place.size(shape.images, simd.lanes))
+        self.table = None if place.in_order else simd.parameter(f"{name}_table", groups * place.tokens, "int32")
 
     @property
     def parameters(self) -> list[Any]:

@@ -145,7 +145,8 @@ class _Tokens:
 
 @dataclass
 class _Tile:
-    """`size` queries of one head from `row` on."""
+    """`size` queries of one head from `row` on. Queries and scores are kept as [vector][query][lane]: the elements that
+    one step of a product takes lie together."""
 
     simd: Simd
     shape: Shape
@@ -164,10 +165,9 @@ class _Tile:
     def __post_init__(self) -> None:
         simd, shape = self.simd, self.shape
         self.columns = -(-shape.columns // simd.lanes)
-        self.width = self.columns * simd.lanes
         self.channels = -(-shape.size // simd.lanes)
         self.query = simd.scratch("query", self.size * self.channels * simd.lanes)
-        self.scores = simd.scratch("scores", self.size * self.width)
+        self.scores = simd.scratch("scores", self.size * self.columns * simd.lanes)
         self.inverse = simd.scratch("inverse", self.size * simd.lanes)
 
     def run(self, out: Any, result: Place) -> None:
@@ -185,7 +185,7 @@ class _Tile:
         simd = self.simd
         with simd.loop(self.size) as r, simd.loop(self.channels) as block:
             at = self.queries.at(self.image, self.group, self.head, block, self.row + r)
-            simd.store(self.query, (r * self.channels + block) * simd.lanes, simd.load(self.queries.buffer, at))
+            simd.store(self.query, self._own(block, r), simd.load(self.queries.buffer, at))
 
     def score(self, column: Expr, vectors: int) -> None:
         """`vectors` vectors of keys from number `column` on."""
@@ -193,7 +193,7 @@ class _Tile:
         unit = (self.image * shape.groups + self.group) * shape.heads + self.head
         base = simd.bind((unit * self.columns + column) * (shape.size * simd.lanes))
         sums = self._zeros(vectors)
-        self._multiply(sums, self.query, self.channels * simd.lanes, shape.size,
+        self._multiply(sums, self.query, shape.size,
                        lambda k, v: simd.load(self.keys, base + (k + v * shape.size) * simd.lanes))
         for r in range(self.size):
             for v in range(vectors):
@@ -201,35 +201,35 @@ class _Tile:
                 for bias, (groups, heads) in zip(self.biases, shape.biases, strict=True):
                     number = (self.group if groups > 1 else 0) * heads + (self.head if heads > 1 else 0)
                     value = value + simd.load(bias, self._weight(number, self.row + r, column + v))
-                simd.store(self.scores, r * self.width + (column + v) * simd.lanes, value)
+                simd.store(self.scores, self._own(column + v, r), value)
 
     def softmax(self, r: Expr) -> None:
         """Scores of one query -> weights, in place, and what to multiply their sum of values by."""
-        simd, line = self.simd, self.simd.bind(r * self.width)
-        last, rest = self.width - simd.lanes, self.shape.columns % simd.lanes
+        simd, rest = self.simd, self.shape.columns % self.simd.lanes
         if rest:
-            value = simd.bind(simd.load(self.scores, line + last))
-            simd.store(self.scores, line + last, only_first(simd, value, rest, float("-inf")))
+            last = simd.bind(self._own(self.columns - 1, r))
+            value = simd.bind(simd.load(self.scores, last))
+            simd.store(self.scores, last, only_first(simd, value, rest, float("-inf")))
         largest = self._reduce(simd.number(float("-inf")), simd.tir.Max,
-                               lambda i: simd.load(self.scores, line + i * simd.lanes))
+                               lambda i: simd.load(self.scores, self._own(i, r)))
 
         def weight(i: Expr) -> Expr:
-            at = line + i * simd.lanes
+            at = simd.bind(self._own(i, r))
             value = simd.bind(simd.value(simd.register(simd.exp2_down(simd.load(self.scores, at) - largest))))
             simd.store(self.scores, at, value)
             return value
 
         inverse = simd.bind(simd.number(1.0) / self._reduce(simd.number(0.0), lambda a, b: a + b, weight))
         if self.gate:
-            inverse = self._mix(line, r, inverse)
+            inverse = self._mix(r, inverse)
         simd.store(self.inverse, r * simd.lanes, inverse)
 
-    def _mix(self, line: Expr, r: Expr, inverse: Expr) -> Expr:
+    def _mix(self, r: Expr, inverse: Expr) -> Expr:
         simd, (factor, summand) = self.simd, self.gate
         share = simd.bind(inverse * simd.tir.Broadcast(factor[self.head], simd.lanes))
 
         def mixed(i: Expr) -> Expr:
-            at = line + i * simd.lanes
+            at = simd.bind(self._own(i, r))
             value = simd.bind(simd.load(self.scores, at) * share
                               + simd.load(summand, self._weight(self.head, self.row + r, i)))
             simd.store(self.scores, at, value)
@@ -242,7 +242,7 @@ class _Tile:
         """`vectors` vectors of the result from number `block` on."""
         simd, values = self.simd, self.values
         sums = self._zeros(vectors)
-        self._multiply(sums, self.scores, self.width, self.shape.columns, lambda j, v: simd.load(
+        self._multiply(sums, self.scores, self.shape.columns, lambda j, v: simd.load(
             values.buffer, values.at(self.image, self.group, self.head, block + v, j)))
         for r in range(self.size):
             inverse = simd.bind(simd.load(self.inverse, r * simd.lanes))
@@ -256,27 +256,33 @@ class _Tile:
         """Where vector `column` of a row of biases is."""
         return ((number * self.shape.rows + row) * self.columns + column) * self.simd.lanes
 
+    def _own(self, vector: Expr, r: Expr) -> Expr:
+        """Where one vector of query r is, in floats."""
+        return (vector * self.size + r) * self.simd.lanes
+
     def _zeros(self, vectors: int) -> list[list[Any]]:
         return [[self.simd.register(self.simd.number(0.0)) for _ in range(vectors)] for _ in range(self.size)]
 
-    def _multiply(self, sums: list[list[Any]], left: Any, line: int, count: int,
-                  right: Callable[[Expr, int], Expr]) -> None:
-        """sums[r][v] += left[r * line + k] * right(k, v) for k in range(count)."""
+    def _multiply(self, sums: list[list[Any]], left: Any, count: int, right: Callable[[Expr, int], Expr]) -> None:
+        """sums[r][v] += element k of query r in `left` * right(k, v), for k in range(count)."""
         simd, lanes = self.simd, self.simd.lanes
         together = lanes
         while together > 4 and together * len(sums) * len(sums[0]) > _UNROLLED:
             together //= 2
-        for steps, first, size in pieces(count, together):
-            with simd.loop(steps) as step:
-                base = simd.bind(first + step * together)
-                places = [r * line + k for k in range(size) for r in range(len(sums))]
-                spread = iter(simd.elements(left, base, places, True))
-                for k in range(size):
-                    row = [simd.bind(right(base + k, v), "w") for v in range(len(sums[0]))]
-                    for own in sums:
-                        element = next(spread)
-                        for v, factor in enumerate(row):
-                            simd.assign(own[v], simd.value(own[v]) + element * factor)
+        for blocks, start, width in pieces(count, lanes):
+            for steps, first, size in pieces(width, together):
+                with simd.loop(blocks) as block, simd.loop(steps) as step:
+                    within = first + step * together
+                    base = simd.bind(self._own(start // lanes + block, 0) + within)
+                    column = simd.bind(start + block * lanes + within)
+                    places = [r * lanes + k for k in range(size) for r in range(len(sums))]
+                    spread = iter(simd.elements(left, base, places, True))
+                    for k in range(size):
+                        row = [simd.bind(right(column + k, v), "w") for v in range(len(sums[0]))]
+                        for own in sums:
+                            element = next(spread)
+                            for v, factor in enumerate(row):
+                                simd.assign(own[v], simd.value(own[v]) + element * factor)
 
     def _reduce(self, start: Expr, combine: Callable[[Expr, Expr], Expr], term: Callable[[Expr], Expr]) -> Expr:
         """Over all vectors of a row, in all lanes."""

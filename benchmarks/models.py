@@ -61,6 +61,7 @@ MODELS: dict[str, tuple[Callable[[], Any], str]] = {
     "shufflenet_v2_x1_0": (_torchvision("shufflenet_v2_x1_0"), "imagenet"),
     "efficientnet_b0": (_torchvision("efficientnet_b0"), "efficientnet"),
     "vit_tiny": (_timm("vit_tiny_patch16_224"), "vit"),
+    "deit_small": (_timm("deit_small_patch16_224"), "efficientnet"),
     "swin_tiny": (_timm("swin_tiny_patch4_window7_224"), "swin"),
     "convit_tiny": (_timm("convit_tiny"), "efficientnet"),
     "coatnet_0": (_timm("coatnet_0_rw_224"), "inception"),

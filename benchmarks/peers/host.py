@@ -32,7 +32,7 @@ from benchmarks.peers.workers import WorkerError
 from edgecls.frozen import sha256
 
 NETWORKS = ("resnet18", "resnet50", "mobilenet_v2", "mobilenet_v3_small", "efficientnet_b0",
-            "shufflenet_v2_x1_0", "vgg16")
+            "shufflenet_v2_x1_0", "vgg16", "vit_tiny", "deit_small", "swin_tiny", "convit_tiny", "coatnet_0")
 
 _LEGEND = (
     "One inference of float32 networks at batch 1: median / minimum in milliseconds. All engines of a row were "

@@ -109,10 +109,11 @@ class _Reader:
         data: Any = getattr(value, "value", None)
         return Weight(int(data.numpy())) if hasattr(data, "numpy") else self.place(value)
 
-    def passed(self, value: Any, place: Any) -> Argument:
-        """What a call hands over. The bytes of an own kernel's weights count as float32."""
+    def passed(self, value: Any, place: Any, taken: Argument) -> Argument:
+        """What a call hands over. The bytes of an own kernel's weights are of the type that it takes: the store knows
+        their number only."""
         if isinstance(place, Weight) and hasattr(value, "value"):
-            return Argument((self.store.size(place.offset) // 4,), "float32")
+            return Argument((self.store.size(place.offset) // np.dtype(taken.dtype).itemsize,), taken.dtype)
         return _argument(value.ty)
 
     def call(self, value: Any, nodes: tuple[str, ...]) -> tuple[Call, Any]:
@@ -130,7 +131,8 @@ class _Reader:
         self.arguments[kernel] = tuple(
             Argument(tuple(int(d) for d in b.shape), str(b.dtype))
             for b in function.params)
-        passed = [self.passed(v, p) if own else _argument(v.ty) for v, p in zip(given, inputs, strict=True)]
+        passed = [self.passed(v, p, t) if own else _argument(v.ty)
+                  for v, p, t in zip(given, inputs, self.arguments[kernel], strict=False)]
         passed += [_argument(t) for t in results]
         if not all(_fits(a, p, own) for a, p in zip(self.arguments[kernel], passed, strict=True)):
             raise InternalError(f"kernel {kernel} takes other tensors than the network passes",

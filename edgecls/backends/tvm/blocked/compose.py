@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from edgecls.backends.tvm.blocked.graph import Graph, Node
 from edgecls.backends.tvm.blocked.groups import needed_by
+from edgecls.backends.tvm.blocked.node import Graph, Node
 
 
 def compose_channels(graph: Graph) -> Graph:

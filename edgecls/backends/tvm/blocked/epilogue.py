@@ -14,6 +14,7 @@ from edgecls.backends.tvm.blocked.expression import (
     contains,
     evaluate,
     operands,
+    simplified,
     substitute,
 )
 from edgecls.backends.tvm.blocked.simd import Expr, Simd
@@ -32,6 +33,7 @@ class Epilogue:
     def of(expression: Expression, channel_blocks: int, sums: bool) -> Epilogue:
         """Sums that are always used plus one and the same vector per channel start from that vector. sums: whether the
         kernel has such sums."""
+        expression = simplified(expression)
         needed = tuple(operands(expression))
         for operand in needed if sums else ():
             for sum_ in (Apply("add", (TILE, operand)), Apply("add", (operand, TILE))):

@@ -5,6 +5,7 @@ Plain data, so that a kernel's epilogue is part of its workload; `evaluate` turn
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -57,7 +58,7 @@ def _clip(simd: Simd, value: Expr, low: float, high: float) -> Expr:
 
 
 def _functions() -> dict[str, Callable[..., Expr]]:
-    from edgecls.backends.tvm import vector_math as math
+    from edgecls.backends.tvm import vector_math
     from edgecls.backends.tvm.vector_power import power
 
     return {
@@ -67,24 +68,30 @@ def _functions() -> dict[str, Callable[..., Expr]]:
         "divide": lambda s, a, b: a / b,
         "maximum": lambda s, a, b: s.tir.Max(a, b),
         "minimum": lambda s, a, b: s.tir.Min(a, b),
+        "multiply_add": lambda s, a, b, c: a * b + c,
         "relu": lambda s, a: s.tir.Max(a, s.number(0.0)),
         "negative": lambda s, a: s.number(0.0) - a,
         "sqrt": lambda s, a: s.tir.sqrt(a),
-        "sigmoid": lambda s, a: math.sigmoid(a),
-        "tanh": lambda s, a: math.tanh(a),
-        "exp": lambda s, a: math.exp(a),
-        "erf": lambda s, a: math.erf(a),
-        "log": lambda s, a: math.log(a),
-        "log1p": lambda s, a: math.log1p(a),
+        "sigmoid": lambda s, a: vector_math.sigmoid(a),
+        "tanh": lambda s, a: vector_math.tanh(a),
+        "exp": lambda s, a: vector_math.exp(a),
+        "erf": lambda s, a: vector_math.erf(a),
+        "log": lambda s, a: vector_math.log(a),
+        "log1p": lambda s, a: vector_math.log1p(a),
+        "gelu": lambda s, a: vector_math.gelu(a),
+        "gelu_tanh": lambda s, a: a * vector_math.sigmoid(a * (a * a * s.number(_TANH_CUBIC) + s.number(_TANH_LINEAR))),
         "rsqrt": lambda s, a: s.number(1.0) / s.tir.sqrt(a),
-        "abs": lambda s, a: math.absolute(a),
+        "abs": lambda s, a: vector_math.absolute(a),
         "prelu": lambda s, a, slope: s.tir.Select(a < s.number(0.0), a * slope, a),
         "power": lambda s, a, exponent: power(a, exponent),
         "clip": _clip,
     }
 
 
-_POLYNOMIALS = ("sigmoid", "tanh", "exp", "erf", "log", "log1p", "power")
+_POLYNOMIALS = ("sigmoid", "tanh", "exp", "erf", "log", "log1p", "gelu", "gelu_tanh", "power")
+# GELU's approximation by tanh is a sigmoid of this polynomial, 2 sqrt(2 / pi) (x + 0.044715 x^3)
+_TANH_LINEAR = 2 * math.sqrt(2 / math.pi)
+_TANH_CUBIC = _TANH_LINEAR * 0.044715
 
 
 def evaluate(simd: Simd, expression: Expression, tile: Expr, load: Callable[[Operand], Expr]) -> Expr:
@@ -113,6 +120,66 @@ def evaluate(simd: Simd, expression: Expression, tile: Expr, load: Callable[[Ope
     return visit(expression)
 
 
+def simplified(expression: Expression) -> Expression:
+    """Each as one function: GELU as exporters write it, x * (1 + erf(x / sqrt 2)) / 2 in any order; and log(1 + x), of
+    which little is left for small x."""
+    if not isinstance(expression, Apply):
+        return expression
+    if (inner := _gelu_of(expression)) is not None:
+        return Apply("gelu", (simplified(inner),))
+    if (inner := _log1p_of(expression)) is not None:
+        return Apply("log1p", (simplified(inner),))
+    return Apply(expression.function, tuple(map(simplified, expression.arguments)), expression.bounds)
+
+
+def _log1p_of(expression: Apply) -> Expression | None:
+    if expression.function == "log" and isinstance(sum_ := expression.arguments[0], Apply) and sum_.function == "add":
+        for one, other in (sum_.arguments, sum_.arguments[::-1]):
+            if one == Number(1.0):
+                return other
+    return None
+
+
+def _gelu_of(expression: Expression) -> Expression | None:
+    number, factors = _factors(expression)
+    for factor in factors:
+        if not isinstance(factor, Apply) or factor.function != "add" or Number(1.0) not in factor.arguments:
+            continue
+        for part in factor.arguments:
+            if isinstance(part, Apply) and part.function == "erf" and isinstance(part.arguments[0], Apply):
+                below, within = _factors(part.arguments[0])
+                rest = [f for f in factors if f is not factor]
+                # the same factors in front of the sum and within it: x and x / sqrt 2
+                if sorted(map(repr, rest)) == sorted(map(repr, within)) and _near(below, number * math.sqrt(2)):
+                    return _product(2 * number, within)
+    return None
+
+
+def _factors(expression: Expression) -> tuple[float, list[Expression]]:
+    """A product as its number and what else is multiplied."""
+    if isinstance(expression, Number):
+        return expression.value, []
+    if isinstance(expression, Apply) and expression.function == "multiply":
+        (a, first), (b, second) = map(_factors, expression.arguments)
+        return a * b, first + second
+    if isinstance(expression, Apply) and expression.function == "divide":
+        number, given = _factors(expression.arguments[0]), expression.arguments[1]
+        if isinstance(given, Number) and given.value:
+            return number[0] / given.value, number[1]
+    return 1.0, [expression]
+
+
+def _product(number: float, factors: Sequence[Expression]) -> Expression:
+    result = factors[0]
+    for factor in factors[1:]:
+        result = Apply("multiply", (result, factor))
+    return result if _near(number, 1.0) else Apply("multiply", (result, Number(number)))
+
+
+def _near(a: float, b: float) -> bool:
+    return math.isclose(a, b, rel_tol=1e-6)
+
+
 def operands(expression: Expression) -> list[Operand]:
     """All operands, in order of their numbers."""
     found: dict[int, Operand] = {}
@@ -135,15 +202,6 @@ def substitute(expression: Expression, old: Expression, new: Expression) -> Expr
     if isinstance(expression, Apply):
         return Apply(expression.function, tuple(substitute(a, old, new) for a in expression.arguments),
                      expression.bounds)
-    return expression
-
-
-def simplified(expression: Apply) -> Apply:
-    """log(1 + x), of which little is left for small x, as one function."""
-    if expression.function == "log" and isinstance(sum_ := expression.arguments[0], Apply) and sum_.function == "add":
-        for one, other in (sum_.arguments, sum_.arguments[::-1]):
-            if one == Number(1.0):
-                return Apply("log1p", (other,))
     return expression
 
 

@@ -4,79 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from msgspec import structs
 
+from edgecls.backends.tvm.blocked.attention import read_attention
 from edgecls.backends.tvm.blocked.expression import Apply
+from edgecls.backends.tvm.blocked.form import Form
+from edgecls.backends.tvm.blocked.narrow import narrow
+from edgecls.backends.tvm.blocked.node import Graph, Node, Pooling, Shape
+from edgecls.backends.tvm.blocked.tokens import keep_form, read_batch_norm, read_part, read_tokens, settle
 from edgecls.backends.tvm.blocked.window import Window
 from edgecls.types import Array
-
-Kind = Literal["convolution", "depthwise", "grouped", "pool", "mean", "elementwise", "channels", "view", "other"]
-# kinds whose kernels begin with a sum per result
-SUMS = ("convolution", "depthwise", "grouped")
-Shape = tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Pooling:
-    """counted: rows and columns of padding (top, left, bottom, right) that an average counts."""
-
-    kind: Literal["max", "average"]
-    counted: tuple[int, int, int, int] = (0, 0, 0, 0)
-
-
-@dataclass(frozen=True)
-class Node:
-    """One binding. inputs: variables or arrays, in the operator's order; value: the Relax expression.
-
-    window: of convolution, depthwise, grouped and pool. weights: OIHW. apply: name and bounds of an elementwise
-    function. sources: of channels: for each output channel (input number, channel); passed: variables of the nodes
-    that it does the work of.
-    """
-
-    variable: Any
-    value: Any
-    kind: Kind
-    inputs: tuple[Any, ...]
-    shape: Shape
-    window: Window | None = None
-    weights: Array | None = None
-    pooling: Pooling | None = None
-    apply: Apply | None = None
-    sources: tuple[tuple[int, int], ...] = ()
-    passed: tuple[Any, ...] = ()
-
-
-@dataclass
-class Graph:
-    """result: the expression that main returns. flattened: (N, C*H*W) views of blocked images."""
-
-    nodes: list[Node]
-    parameters: list[Any]
-    result: Any
-    shapes: dict[Any, Shape] = field(default_factory=dict)
-    flattened: set[Any] = field(default_factory=set)
-
-    def root(self, variable: Any) -> Any:
-        """The variable that a view, or a view of a view, shows."""
-        while variable in self._shown:
-            variable = self._shown[variable]
-        return variable
-
-    @cached_property
-    def _shown(self) -> dict[Any, Any]:
-        return {n.variable: n.inputs[0] for n in self.nodes if n.kind == "view"}
-
 
 _ELEMENTWISE = {"relax.add": "add", "relax.subtract": "subtract", "relax.multiply": "multiply",
                 "relax.divide": "divide", "relax.maximum": "maximum", "relax.minimum": "minimum",
                 "relax.nn.relu": "relu", "relax.negative": "negative", "relax.sqrt": "sqrt",
                 "relax.rsqrt": "rsqrt", "relax.log": "log", "relax.abs": "abs",
-                "relax.sigmoid": "sigmoid", "relax.tanh": "tanh", "relax.exp": "exp", "relax.erf": "erf"}
+                "relax.sigmoid": "sigmoid", "relax.tanh": "tanh", "relax.exp": "exp", "relax.erf": "erf",
+                "relax.nn.gelu": "gelu", "relax.nn.gelu_tanh": "gelu_tanh"}
 
 
 def read_graph(module: Any) -> Graph:
@@ -91,34 +39,76 @@ def read_graph(module: Any) -> Graph:
         for binding in block.bindings:
             reader.read(binding.var, binding.value)
     assert isinstance(main.body, relax.SeqExpr)
-    return Graph(reader.nodes, list(main.params), main.body.body, reader.shapes)
+    graph = Graph(list(reader.known.values()), list(main.params), main.body.body, reader.shapes, forms=reader.forms,
+                  constants=reader.constants, values=reader.values)
+    narrow(graph, variables)
+    return graph
 
 
 class _Reader:
     def __init__(self) -> None:
-        self.nodes: list[Node] = []
+        self.known: dict[Any, Node] = {}
         self.shapes: dict[Any, Shape] = {}
         self.constants: dict[Any, Array] = {}
-        self.tuples: dict[Any, Node] = {}
+        self.forms: dict[Any, Form] = {}
+        self.values: dict[Any, Any] = {}
 
     def read(self, variable: Any, value: Any) -> None:
         from tvm import relax
 
-        array = _constant(value)
+        array = self._evaluated(value)
         if array is not None:
             self.constants[variable] = array
-        node = None
-        if isinstance(value, relax.Call) and getattr(value.op, "name", "") in _READERS:
-            node = _READERS[value.op.name](self, variable, value)
-        elif isinstance(value, relax.TupleGetItem):
-            node = self._part(variable, value)
-        if not isinstance(variable.ty, relax.TensorType) or str(variable.ty.dtype) != "float32":
-            node = None
+        self.values[variable] = value
         shape = _shape(variable) if isinstance(variable.ty, relax.TensorType) else ()
-        node = node or Node(variable, value, "other", tuple(variables(value)), shape)
         if isinstance(variable.ty, relax.TensorType):
             self.shapes[variable] = shape
-        self.nodes.append(node)
+        node = None
+        if isinstance(variable.ty, relax.TensorType) and str(variable.ty.dtype) == "float32":
+            node = self._node(variable, value)
+        node = node or Node(variable, value, "other", tuple(variables(value)), shape)
+        self.known[variable] = replace(node, value=value)
+
+    def _node(self, variable: Any, value: Any) -> Node | None:
+        from tvm import relax
+
+        if isinstance(value, relax.TupleGetItem):
+            return self._part(variable, value)
+        if not isinstance(value, relax.Call):
+            return None
+        name = getattr(value.op, "name", "")
+        if name == "relax.nn.conv2d":
+            settle(self, value.args[0])
+        node = _READERS[name](self, variable, value) if name in _READERS and self._as_images(name, value) else None
+        if node and node.kind == "elementwise":
+            keep_form(self, node)
+        return node or read_tokens(self, variable, value) or (
+            read_attention(self, variable, value) if name == "relax.matmul" else None)
+
+    def _as_images(self, name: str, value: Any) -> bool:
+        """Whether all tensors have the form that the readers here expect."""
+        formed = [v for v in variables(value) if v in self.forms]
+        return name in _ANY_FORM or all(self.forms[v].shows(self.shapes[v]) for v in formed)
+
+    def _evaluated(self, value: Any) -> Array | None:
+        """Of what exporters write about shapes that are known."""
+        from tvm import relax
+
+        name = getattr(getattr(value, "op", None), "name", "")
+        if name == "relax.shape_of" and isinstance(value, relax.Call):
+            return np.asarray(_shape(value.args[0]), np.int64)
+        if name == "relax.shape_to_tensor" and isinstance(value, relax.Call):
+            return self.constants.get(value.args[0])
+        if name == "relax.where" and isinstance(value, relax.Call):
+            condition, first, second = (self.given(a) for a in value.args)
+            if isinstance(condition, np.ndarray):
+                chosen = first if condition.all() else second if not condition.any() else None
+                if isinstance(chosen, np.ndarray) and chosen.shape == _shape(value):
+                    return chosen
+        return _constant(value)
+
+    def reread(self, node: Node) -> None:
+        self.known[node.variable] = node
 
     def given(self, argument: Any) -> Any:
         """The array behind a constant, else the variable."""
@@ -127,17 +117,19 @@ class _Reader:
 
     def _part(self, variable: Any, value: Any) -> Node | None:
         """One result of a split along the channels."""
-        split = next((n for n in self.nodes if n.variable == value.tuple_value), None)
-        name = getattr(getattr(split.value, "op", None), "name", "") if split else ""
-        if split is None or name != "relax.split" or len(split.inputs) != 1:
+        source = self.known.get(value.tuple_value)
+        name = getattr(getattr(source.value, "op", None), "name", "") if source else ""
+        if source is not None and name == "relax.nn.batch_norm" and int(value.index) == 0:
+            return read_batch_norm(self, variable, source.value)
+        if source is None or name != "relax.split" or len(source.inputs) != 1:
             return None
-        source, axis = split.inputs[0], int(split.value.attrs.axis)
+        data, axis = source.inputs[0], int(source.value.attrs.axis)
         shape = _shape(variable)
-        if len(shape) != 4 or axis not in (1, -3):
-            return None
-        fields = split.variable.ty.fields
+        if len(shape) != 4 or axis not in (1, -3) or not self._as_images(name, source.value):
+            return read_part(self, variable, source, int(value.index))
+        fields = source.variable.ty.fields
         start = sum(int(f.shape[1]) for f in list(fields)[: int(value.index)])
-        return Node(variable, value, "channels", (source,), shape,
+        return Node(variable, value, "channels", (data,), shape,
                     sources=tuple((0, start + i) for i in range(shape[1])))
 
 
@@ -261,6 +253,8 @@ def _reshape(reader: _Reader, variable: Any, call: Any) -> Node | None:
     if isinstance(data, np.ndarray):
         return None
     before = _shape(data)
+    if data in reader.forms and not reader.forms[data].shows(before):
+        return _shuffled(reader, variable, call, data, shape)
     if len(before) in (2, 4) and len(shape) in (2, 4) and before[0] == shape[0]:
         if before[1] == shape[1] and math.prod(before) == before[0] * before[1]:
             return Node(variable, call, "view", (data,), shape)
@@ -271,12 +265,11 @@ def _reshape(reader: _Reader, variable: Any, call: Any) -> Node | None:
 
 def _shuffled(reader: _Reader, variable: Any, call: Any, data: Any, shape: Shape) -> Node | None:
     """reshape (N, g, C/g, H, W) > permute (0, 2, 1, 3, 4) > reshape: channels in another order."""
-    by_variable = {n.variable: n for n in reader.nodes}
-    permute = by_variable.get(data)
+    permute = reader.known.get(data)
     if permute is None or getattr(getattr(permute.value, "op", None), "name", "") != "relax.permute_dims":
         return None
     axes = [int(i) for i in permute.value.attrs.axes or ()]
-    first = by_variable.get(permute.value.args[0])
+    first = reader.known.get(permute.value.args[0])
     if axes != [0, 2, 1, 3, 4] or first is None or getattr(first.value.op, "name", "") != "relax.reshape":
         return None
     source = first.value.args[0]
@@ -301,6 +294,11 @@ _READERS: dict[str, Callable[[_Reader, Any, Any], Node | None]] = {
     "relax.power": _power, "relax.square": _power, "relax.nn.leakyrelu": _rectified, "relax.nn.prelu": _rectified,
     "relax.max": _max,
     **dict.fromkeys(_ELEMENTWISE, _elementwise)}
+
+
+# convolution and pooling take images; these look for themselves
+_ANY_FORM = ("relax.reshape", "relax.clip", "relax.power", "relax.square", "relax.nn.leakyrelu", "relax.nn.prelu",
+             *_ELEMENTWISE)
 
 
 def _shape(value: Any) -> Shape:

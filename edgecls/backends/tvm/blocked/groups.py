@@ -8,22 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from edgecls.backends.tvm.blocked.expression import (
-    TILE,
-    Apply,
-    Expression,
-    Number,
-    Operand,
-    Spread,
-    simplified,
-)
-from edgecls.backends.tvm.blocked.graph import Graph, Node, Shape, variables
+from edgecls.backends.tvm.blocked.expression import TILE, Apply, Expression, Number, Operand, Spread
+from edgecls.backends.tvm.blocked.form import Form
+from edgecls.backends.tvm.blocked.graph import variables
+from edgecls.backends.tvm.blocked.node import Graph, Node, Shape
+from edgecls.types import Array
 
 
 @dataclass
 class Group:
     """anchor: what the kernel computes itself. members: the anchor and what its epilogue took, in order. others: the
-    epilogue's tensors by operand number: variables, or arrays of one value per channel."""
+    epilogue's tensors by operand number: variables, or arrays: one value per channel, or (N, C, pixels)."""
 
     anchor: Node
     members: list[Node]
@@ -71,7 +66,7 @@ def group(graph: Graph) -> list[Group]:
         if node.variable in taken:
             continue
         found = _start(node, graph, blocked)
-        if found.anchor.kind not in ("other", "view"):
+        if found.anchor.kind not in ("other", "view", "moved", "gather", "attention"):
             _grow(found, nodes[place[node.variable] + 1:], users, graph, taken)
         taken.update(m.variable for m in found.members)
         if found.anchor.kind == "view" and len(node.shape) == 2 and math.prod(graph.shapes[node.inputs[0]][2:]) > 1:
@@ -85,11 +80,26 @@ def group(graph: Graph) -> list[Group]:
 def last_readers(groups: list[Group], graph: Graph) -> dict[Any, Any]:
     """Which group is the last to read each tensor, by the tensor's first variable. The network's results are read after
     all groups."""
+    made = {member.result for member in groups if member.anchor.kind != "moved"}
     found: dict[Any, Any] = {}
     for member in groups:
-        for variable in (*_reads(member.anchor), *(o for o, _ in member.others if not isinstance(o, np.ndarray))):
+        read = [*_reads(member.anchor), *(o for o, _ in member.others if not isinstance(o, np.ndarray))]
+        for variable in _behind(read, graph, made) if member.anchor.kind == "other" else read:
             found[graph.root(variable)] = member
-    return found | {graph.root(variable): None for variable in _uses_of(graph.result)}
+    return found | {graph.root(variable): None for variable in _behind(_uses_of(graph.result), graph, made)}
+
+
+def _behind(read: list[Any], graph: Graph, made: set[Any]) -> set[Any]:
+    """These, and what those of them are computed from that no group makes: TVM's operators move tensors that have only
+    a form."""
+    found: set[Any] = set()
+    waiting = list(read)
+    while waiting:
+        variable = waiting.pop()
+        if variable not in found:
+            found.add(variable)
+            waiting += variables(graph.values.get(variable)) if variable not in made else []
+    return found
 
 
 def _needed(groups: list[Group], graph: Graph) -> list[Group]:
@@ -108,17 +118,17 @@ def _start(node: Node, graph: Graph, blocked: set[Any]) -> Group:
     """A convolution is always worth a blocked input; everything else is taken where its input is blocked already."""
     other = Group(Node(node.variable, node.value, "other", tuple(variables(node.value)), node.shape), [node])
     if node.kind == "convolution":
-        taken = len(graph.shapes[node.inputs[0]]) == 4 or node.inputs[0] in blocked | graph.flattened
+        taken = len(graph.shapes[node.inputs[0]]) > 2 or node.inputs[0] in blocked | graph.flattened
         return Group(node, [node]) if taken else other
     if node.kind in ("depthwise", "grouped"):
         return Group(node, [node])
-    if node.kind in ("pool", "mean", "view", "channels"):
-        return Group(node, [node]) if all(i in blocked for i in node.inputs) else other
+    if node.kind in ("pool", "mean", "view", "channels", "norm", "moved", "gather", "attention"):
+        return Group(node, [node]) if all(i in blocked for i in _reads(node)) else other
     if node.kind == "elementwise":
         main = next((i for i in node.inputs if not isinstance(i, np.ndarray) and i in blocked
-                     and graph.shapes[i] == node.shape), None)
+                     and graph.shapes[i] == node.shape and graph.aligned(i, node.variable)), None)
         started = Group(node, [node])
-        expression = _applied(node, {main: TILE}, node.shape, graph, started) if main is not None else None
+        expression = _applied(node, {main: TILE}, graph, started) if main is not None else None
         if expression is None:
             return other
         started.expression = expression
@@ -140,9 +150,16 @@ def _grow(found: Group, later: list[Node], users: dict[Any, set[Any]], graph: Gr
         if node.variable not in waiting:
             continue
         waiting.discard(node.variable)
-        if node.kind != "elementwise" or node.shape != found.anchor.shape or node.variable in taken:
+        if (node.kind not in ("moved", "elementwise") or node.variable in taken
+                or not graph.same_image(node.variable, found.anchor.variable)):
             continue
-        expression = _applied(node, values, node.shape, graph, trial)
+        if node.kind == "moved" and node.inputs[0] in values:
+            values[node.variable] = values[node.inputs[0]]
+            members.append(node)
+            waiting.update(u for u in users.get(node.variable, ()) if u is not None)
+        if node.kind != "elementwise":
+            continue
+        expression = _applied(node, values, graph, trial)
         if expression is None:
             continue
         values[node.variable] = expression
@@ -158,20 +175,23 @@ def _grow(found: Group, later: list[Node], users: dict[Any, set[Any]], graph: Gr
     found.others = trial.others[:others]
 
 
-def _applied(node: Node, values: dict[Any, Expression], shape: Shape, graph: Graph, found: Group) -> Expression | None:
+def _applied(node: Node, values: dict[Any, Expression], graph: Graph, found: Group) -> Expression | None:
     """The node as an expression over the group; None when an argument has a shape that epilogues do not take."""
     assert node.apply is not None
     arguments: list[Expression] = []
     for given in node.inputs:
-        argument = (values[given] if not isinstance(given, np.ndarray) and given in values
-                    else _argument(given, shape, graph, found))
+        if isinstance(given, np.ndarray) or given not in values:
+            argument = _argument(given, node, graph, found)
+        else:
+            argument = values[given] if graph.aligned(given, node.variable) else None
         if argument is None:
             return None
         arguments.append(argument)
-    return simplified(Apply(node.apply.function, tuple(arguments), node.apply.bounds))
+    return Apply(node.apply.function, tuple(arguments), node.apply.bounds)
 
 
-def _argument(given: Any, shape: Shape, graph: Graph, found: Group) -> Expression | None:
+def _argument(given: Any, node: Node, graph: Graph, found: Group) -> Expression | None:
+    shape = node.shape
     own = given.shape if isinstance(given, np.ndarray) else graph.shapes.get(given)
     if own is None or (not isinstance(given, np.ndarray) and given in graph.flattened):
         return None
@@ -181,13 +201,17 @@ def _argument(given: Any, shape: Shape, graph: Graph, found: Group) -> Expressio
             return None
         if given.size == 1:
             return Number(float(given.reshape(-1)[0]))
+        if node.variable in graph.forms:
+            return _constant(given, graph.forms[node.variable], found)
         aligned = (1,) * (len(shape) - given.ndim) + given.shape
         if len(aligned) != len(shape) or aligned[1] != shape[1] or given.size != shape[1]:
             return None
         spread = "channel"
     elif own == shape:
+        if not graph.aligned(given, node.variable):
+            return None
         spread = "full"
-    elif len(shape) == 4 and own == (*shape[:2], 1, 1):
+    elif node.variable not in graph.forms and len(shape) == 4 and own == (*shape[:2], 1, 1):
         spread = "image"
     else:
         return None
@@ -196,6 +220,18 @@ def _argument(given: Any, shape: Shape, graph: Graph, found: Group) -> Expressio
             return Operand(number, spread)
     found.others.append((given, spread))
     return Operand(len(found.others) - 1, spread)
+
+
+def _constant(given: Array, form: Form, found: Group) -> Expression:
+    """An array that broadcasts to a tensor of this form."""
+    _, c, _, _ = form.image
+    if form.whole and given.shape[-1:] == (c,) and given.size == c:
+        found.others.append((given, "channel"))
+    else:
+        values = form.laid_out(given)
+        same = bool((values == values[:1, :, :1]).all())
+        found.others.append((values[0, :, 0], "channel") if same else (values, "full"))
+    return Operand(len(found.others) - 1, found.others[-1][1])
 
 
 def _reads(node: Node) -> list[Any]:

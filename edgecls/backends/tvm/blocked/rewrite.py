@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -14,8 +15,11 @@ from edgecls.backends.tvm.blocked.algorithm import Choice, choose, copy_us
 from edgecls.backends.tvm.blocked.compose import compose_channels
 from edgecls.backends.tvm.blocked.epilogue import Epilogue
 from edgecls.backends.tvm.blocked.families import FAMILIES, convert
-from edgecls.backends.tvm.blocked.graph import SUMS, Graph, Shape, read_graph
+from edgecls.backends.tvm.blocked.families.family import Plan
+from edgecls.backends.tvm.blocked.form import Form
+from edgecls.backends.tvm.blocked.graph import read_graph
 from edgecls.backends.tvm.blocked.groups import Group, group, last_readers
+from edgecls.backends.tvm.blocked.node import SUMS, Graph, Shape
 from edgecls.backends.tvm.blocked.simd import Simd
 from edgecls.backends.tvm.blocked.window import Window
 from edgecls.backends.tvm.schedule import Decision, Workload
@@ -85,6 +89,8 @@ class _Rewriter:
                         self._copy(found)
                     elif found.anchor.kind == "view":
                         self._view(found)
+                    elif found.anchor.kind == "moved":
+                        continue
                     else:
                         self._call(found)
                 output = self.builder.emit_output(self._replaced(self.graph.result))
@@ -103,9 +109,9 @@ class _Rewriter:
         node = found.anchor
         assert node.window is not None and node.weights is not None
         data, shape = node.inputs[0], node.weights.shape
-        if len(self.graph.shapes[data]) == 4:
+        source = self.flattened.get(data)
+        if source is None:
             return node.window, node.weights
-        source = self.flattened.get(data, data)
         n, c, h, w = _image_of(self.graph.shapes[source])
         return (msgspec.structs.replace(node.window, n=n, ci=c, h=h, w=w, kernel=(h, w)),
                 node.weights.reshape(shape[0], c, h, w))
@@ -117,26 +123,36 @@ class _Rewriter:
 
     def _view(self, found: Group) -> None:
         node = found.anchor
-        self.blocked[node.variable] = self.blocked[node.inputs[0]]
+        self.blocked[node.variable] = self.block(node.inputs[0])
         self.images[node.variable] = self.image(node.inputs[0])
 
     def _call(self, found: Group) -> None:
         """Emit one call; groups that need the same code share a kernel."""
         plan = FAMILIES[found.anchor.kind](found, self)
-        n, c, h, w = _image_of(found.shape)
+        n, c, h, w = self.image(found.result)
         epilogue = Epilogue.of(found.expression, self._blocks(c), found.anchor.kind in SUMS)
         in_place = self._overwritten(found, epilogue) if plan.in_place else ""
-        operands = [self._channel(array) if isinstance(array, np.ndarray) else self.block(array)
-                    for array, _ in found.others]
+        operands = [self.block(given) if not isinstance(given, np.ndarray) else
+                    self._channel(given) if spread == "channel" else convert.pack(given, self.lanes)
+                    for given, spread in found.others]
+        shape = (n * self._blocks(c) * self.lanes * h * w,)
+        variable = self._emit_plan(plan, epilogue, operands, shape, found, in_place)
+        self.blocked[found.result] = variable
+        if found.result not in self.graph.forms:
+            self.images[found.result] = (n, c, h, w)
+
+    def call(self, plan: Plan, size: int, found: Group) -> Any:
+        return self._emit_plan(plan, Epilogue(), [], (size,), found)
+
+    def _emit_plan(self, plan: Plan, epilogue: Epilogue, operands: list[Any], shape: Shape, found: Group,
+                   in_place: str = "") -> Any:
+        _, c, h, w = self.image(found.result)
         name = self._kernel(plan.stem, plan.emit, epilogue, (plan.key, in_place), Workload(
             kernel="", family="contraction" if plan.multiply_adds else "elementwise", shapes=(found.shape,),
             spatial=(c, h, w), reduction=(), columns=None, rows=None, flops=2 * plan.multiply_adds), plan.decision,
             in_place)
-        shape = (n * self._blocks(c) * self.lanes * h * w,)
-        variable = self._emit_call(name, [*plan.arguments, *operands], shape,
-                                   [*found.anchor.passed, *(m.variable for m in found.members)])
-        self.blocked[found.result] = variable
-        self.images[found.result] = (n, c, h, w)
+        return self._emit_call(name, [*plan.arguments, *operands], shape,
+                               [*found.anchor.passed, *(m.variable for m in found.members)])
 
     def _overwritten(self, found: Group, epilogue: Epilogue) -> str:
         """The parameter that the result may replace: not read elsewhere in the group, nor by later ones. "" if none."""
@@ -144,7 +160,7 @@ class _Rewriter:
         read = [root(v) for v in (*found.anchor.inputs, *(o for o, _ in found.others))
                 if not isinstance(v, np.ndarray)]
         candidates = [(f"operand{o.number}", found.others[o.number][0]) for o in epilogue.operands
-                      if o.spread == "full"]
+                      if o.spread == "full" and not isinstance(found.others[o.number][0], np.ndarray)]
         if found.anchor.kind == "elementwise":
             candidates.append(("data", found.anchor.inputs[0]))
         return next((name for name, v in candidates
@@ -177,30 +193,60 @@ class _Rewriter:
 
     def block(self, variable: Any) -> Any:
         """The blocked form of a tensor, converted where it is not there yet."""
+        form = self.graph.forms.get(variable)
+        if form is not None and form.base != variable:
+            return self.block(form.base)
         if variable not in self.blocked:
             n, c, h, w = self.image(variable)
-            self.blocked[variable] = self._convert("block", variable, self.plain(variable),
+            self.blocked[variable] = self._convert(_order(form, "block"), variable, self._ordered(variable, form),
                                                    (n * self._blocks(c) * self.lanes * h * w,))
         return self.blocked[variable]
 
     def is_blocked(self, variable: Any) -> bool:
         return variable in self.blocked
 
+    def is_image(self, variable: Any) -> bool:
+        return variable not in self.graph.forms
+
     def plain(self, variable: Any) -> Any:
         """The tensor as the network has it."""
-        if variable not in self.originals:
-            self.originals[variable] = self._convert("unblock", variable, self.blocked[variable],
-                                                 self.graph.shapes[variable])
+        from tvm import relax
+
+        if variable in self.originals:
+            return self.originals[variable]
+        if variable in self.graph.constants:
+            self.originals[variable] = relax.const(self.graph.constants[variable])
+        elif variable in self.blocked:
+            form, shape = self.graph.forms.get(variable), self.graph.shapes[variable]
+            direct = form is None or form.is_image or form.in_order
+            image = self._convert(_order(form, "unblock"), variable, self.blocked[variable],
+                                  shape if direct else (math.prod(shape),))
+            if form is not None and not direct:
+                flat = relax.op.take(image, relax.const(form.index.reshape(-1)), axis=0, mode="clip")
+                image = self.builder.emit(relax.op.reshape(flat, shape), name_hint="node")
+            self.originals[variable] = image
+        else:
+            self.originals[variable] = self.builder.emit(self._replaced(self.graph.values[variable]), name_hint="node")
         return self.originals[variable]
+
+    def _ordered(self, variable: Any, form: Form | None) -> Any:
+        """What TVM computed, in the order in which its form wants it converted."""
+        from tvm import relax
+
+        tensor = self.plain(variable)
+        if form is None or form.is_image or form.in_order:
+            return tensor
+        flat = self.builder.emit(relax.op.reshape(tensor, (form.index.size,)), name_hint="node")
+        places = relax.const(np.argsort(form.index.reshape(-1)).astype(np.int32))
+        return self.builder.emit(relax.op.take(flat, places, axis=0, mode="clip"), name_hint="node")
 
     def _convert(self, direction: str, variable: Any, tensor: Any, shape: Shape) -> Any:
         n, c, h, w = self.image(variable)
-        emit = convert.emit_block if direction == "block" else convert.emit_unblock
+        emit, reason = convert.DIRECTIONS[direction]
         name = self._kernel(direction, lambda simd, _: emit(simd, n, c, h * w), Epilogue(), (n, c, h * w), Workload(
             kernel="", family="elementwise", shapes=((n, c, h, w),), spatial=(c, h, w), reduction=(), columns=None,
-            rows=None, flops=0), Decision(algorithm="convert", layout=f"NCHW{self.lanes}c",
-                                          predicted_us=copy_us(8 * n * c * h * w, self.target),
-                                          reason="NCHW to blocked" if direction == "block" else "blocked to NCHW"))
+            rows=None, flops=0), Decision(algorithm="convert", layout=f"NCHW{self.lanes}c", reason=reason,
+                                          predicted_us=copy_us(8 * n * c * h * w, self.target)))
         return self._emit_call(name, [tensor], shape, [variable])
 
     def _channel(self, array: Array) -> Array:
@@ -211,7 +257,7 @@ class _Rewriter:
         return padded
 
     def image(self, variable: Any) -> tuple[int, int, int, int]:
-        return self.images.get(variable) or _image_of(self.graph.shapes[variable])
+        return self.images.get(variable) or self.graph.image(variable)
 
     def _blocks(self, channels: int) -> int:
         return -(-channels // self.lanes)
@@ -241,8 +287,13 @@ class _Rewriter:
 
 def _flattened(graph: Graph) -> dict[Any, Any]:
     """(N, C*H*W) views -> the (N, C, H, W) tensor they show."""
-    return {n.variable: n.inputs[0] for n in graph.nodes
-            if n.kind == "view" and len(n.shape) == 2 and len(graph.shapes[n.inputs[0]]) == 4}
+    return {n.variable: n.inputs[0] for n in graph.nodes if n.kind == "view"
+            and len(n.shape) == 2 and len(graph.shapes[n.inputs[0]]) == 4}
+
+
+def _order(form: Form | None, direction: str) -> str:
+    """Of the tensor outside: channels first, or last."""
+    return direction if form is None or not form.in_order or form.is_image else f"{direction}_last"
 
 
 def _image_of(shape: Shape) -> tuple[int, int, int, int]:

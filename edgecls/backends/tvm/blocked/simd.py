@@ -53,6 +53,12 @@ class Simd:
         self._body.append(self.tir.Bind(variable, value))
         return variable
 
+    def exp2_down(self, value: Expr) -> Expr:
+        """2^value of values up to 0."""
+        from edgecls.backends.tvm.vector_math import exp2_down
+
+        return exp2_down(value)
+
     # ---- memory
 
     def parameter(self, name: str, size: int, dtype: str = "float32") -> Any:
@@ -75,6 +81,10 @@ class Simd:
     def spread(self, buffer: Any, index: Expr) -> Expr:
         """One float in every lane."""
         return self.tir.Broadcast(buffer[_index(index)], self.lanes)
+
+    def integer(self, buffer: Any, index: Expr) -> Expr:
+        """One number of a table."""
+        return buffer[_index(index)]
 
     def store(self, buffer: Any, index: Expr, value: Expr, lanes: int | None = None) -> None:
         lanes = lanes or self.lanes

@@ -15,11 +15,12 @@ from edgecls.targets import load_target
 from edgecls.toolchain import find_toolchain
 from edgecls.types import Artifact
 from tests.backends.tvm.blocked.fixed import NETWORKS, products
+from tests.backends.tvm.blocked.transformers import NETWORKS as TRANSFORMERS
 from tests.runtime_c import tiny
 
 CASES = [pytest.param(name, marks=pytest.mark.slow if name in ("epilogues", "mixed") else ())
-         for name in (*NETWORKS, "f2", "f4", "f6")]
-SMALL = ("small", "f4")
+         for name in (*NETWORKS, "f2", "f4", "f6", *(f"attention-{n}" for n in TRANSFORMERS))]
+SMALL = ("small", "f4", "attention-plain", "attention-windows")
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +31,9 @@ def guard(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def compiled(name: str, target: str, folder: Path) -> Artifact:
-    net = NETWORKS[name]() if name in NETWORKS else products(name)
-    options = CompileOptions(winograd="off" if name in NETWORKS else name)
+    net = (NETWORKS[name]() if name in NETWORKS else products(name) if name in ("f2", "f4", "f6")
+           else TRANSFORMERS[name.removeprefix("attention-")](1))
+    options = CompileOptions(winograd=name if name in ("f2", "f4", "f6") else "off")
     graph = optimize_graph(net.graph(), (11,) if name == "dense" else (1,))
     artifact = TvmBackend().compile(graph, load_target(target), options, folder / "m.ecls")
     for member in ("model.so", "weights.bin"):

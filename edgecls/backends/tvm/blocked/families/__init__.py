@@ -1,8 +1,19 @@
 """One file per family of kernels: how it decides, packs and writes code. A new one is a file and a line here."""
 
-from edgecls.backends.tvm.blocked.families import channels, convolution, depthwise, elementwise, grouped, mean, pooling
+from edgecls.backends.tvm.blocked.families import (
+    attention,
+    channels,
+    convolution,
+    depthwise,
+    elementwise,
+    gather,
+    grouped,
+    mean,
+    norm,
+    pooling,
+)
 from edgecls.backends.tvm.blocked.families.family import Family
-from edgecls.backends.tvm.blocked.graph import Kind
+from edgecls.backends.tvm.blocked.node import Kind
 
 FAMILIES: dict[Kind, Family] = {
     "convolution": convolution.plan,
@@ -12,4 +23,7 @@ FAMILIES: dict[Kind, Family] = {
     "mean": mean.plan,
     "elementwise": elementwise.plan,
     "channels": channels.plan,
+    "norm": norm.plan,
+    "attention": attention.plan,
+    "gather": gather.plan,
 }

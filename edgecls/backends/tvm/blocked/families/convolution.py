@@ -78,9 +78,10 @@ def pack(weights: Array, decision: Decision, lanes: int, planar: bool, groups: i
     return np.concatenate(pieces)
 
 
-def emit(simd: Simd, window: Window, decision: Decision, epilogue: Epilogue, planar: bool) -> Any:
-    """planar: the input is NCHW (few channels), not blocked. Parameters: input, weights, operands of the epilogue,
-    output."""
+def emit(simd: Simd, window: Window, decision: Decision, epilogue: Epilogue, planar: bool,
+         rows_first: bool = False) -> Any:
+    """planar: the input is NCHW (few channels), not blocked. rows_first: all outputs of a row of pixels come before the
+    next row, not all rows of a group of outputs. Parameters: input, weights, operands of the epilogue, output."""
     pixels, vectors = decision.tile
     groups, window = window.groups, window.one_group()
     flat = flattened(window, pixels)
@@ -101,6 +102,8 @@ def emit(simd: Simd, window: Window, decision: Decision, epilogue: Epilogue, pla
         with simd.loop(window.n * part.count * flat.oh, parallel=True) as task:
             if once:
                 group, image, number, row = simd.divide(task, (part.count, images, groups, flat.oh))
+            elif rows_first:
+                image, number, row, group = simd.divide(task, (images, groups, flat.oh, part.count))
             else:
                 image, number, group, row = simd.divide(task, (images, groups, part.count, flat.oh))
             kernel = _Kernel(simd, flat, planar, part, data, weights, epilogue, others, out,
@@ -288,6 +291,12 @@ def _step(channels: int, products: int) -> int:
     return step
 
 
+def reads_rows_first(window: Window, cpu: Cpu) -> bool:
+    """An input that the cache cannot keep is read once if the weights can stay there instead."""
+    return (window.ci * window.h * window.w * 4 > cpu.cache.l2 // 2
+            and window.ci * window.co * math.prod(window.kernel) * 4 <= cpu.cache.l2 // 2)
+
+
 def plan(found: Group, tensors: Tensors) -> Plan:
     window, weights, decision = tensors.chosen(found)
     data = found.anchor.inputs[0]
@@ -298,14 +307,16 @@ def plan(found: Group, tensors: Tensors) -> Plan:
 
 def plan_direct(window: Window, weights: Array, decision: Decision, data: Any, tensors: Tensors) -> Plan:
     """Of whole channels, or of groups that are whole vectors."""
-    planar = window.groups == 1 and window.ci <= _PLANAR_CHANNELS and not tensors.is_blocked(data)
+    planar = (window.groups == 1 and window.ci <= _PLANAR_CHANNELS and tensors.is_image(data)
+              and not tensors.is_blocked(data))
     if dense.applies(window) and not planar:
         decision = dense.decide(window, decision, tensors.cpu)
         return Plan("dense", decision, (tensors.block(data), pack(weights, decision, tensors.lanes, False)),
                     lambda simd, epilogue: dense.emit(simd, window, decision, epilogue), (window, decision),
                     window.multiply_adds)
+    rows_first = reads_rows_first(window.one_group(), tensors.cpu)
     return Plan(f"conv{window.kernel[0]}x{window.kernel[1]}", decision,
                 (tensors.plain(data) if planar else tensors.block(data),
                  pack(weights, decision, tensors.lanes, planar, window.groups)),
-                lambda simd, epilogue: emit(simd, window, decision, epilogue, planar), (window, planar, decision),
-                window.multiply_adds, in_place=True)
+                lambda simd, epilogue: emit(simd, window, decision, epilogue, planar, rows_first),
+                (window, planar, decision), window.multiply_adds, in_place=True)

@@ -46,8 +46,14 @@ class Tensors(Protocol):
 
     def is_blocked(self, variable: Any) -> bool: ...
 
+    def is_image(self, variable: Any) -> bool:
+        """Whether its plain form is NCHW."""
+
     def image(self, variable: Any) -> tuple[int, int, int, int]:
         """Images, channels, height, width."""
+
+    def call(self, plan: Plan, size: int, found: Group) -> Any:
+        """The result of a kernel that comes before the group's own, `size` floats."""
 
     def chosen(self, found: Group) -> tuple[Window, Array, Decision]:
         """Of a convolution: its geometry, its OIHW weights and its algorithm."""

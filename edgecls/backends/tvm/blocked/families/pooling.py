@@ -11,8 +11,8 @@ from typing import Any
 from edgecls.backends.tvm.blocked.epilogue import Epilogue
 from edgecls.backends.tvm.blocked.families.family import Plan, Tensors
 from edgecls.backends.tvm.blocked.families.rows import slide, steps, taps_inside
-from edgecls.backends.tvm.blocked.graph import Pooling
 from edgecls.backends.tvm.blocked.groups import Group
+from edgecls.backends.tvm.blocked.node import Pooling
 from edgecls.backends.tvm.blocked.simd import Expr, Simd
 from edgecls.backends.tvm.blocked.window import Run, Window, runs
 from edgecls.backends.tvm.schedule import Decision

@@ -1,0 +1,52 @@
+"""Attention networks of odd shapes answer as ONNX Runtime does, on every target; ARM is executed by qemu."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from tests.backends.tvm.blocked.conftest import BOARDS, SHARED, Check
+from tests.backends.tvm.blocked.transformers import NETWORKS, transformers
+
+# shrinking would compile hundreds of networks
+PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
+FEW = settings(max_examples=4, deadline=None, derandomize=True, phases=PHASES, suppress_health_check=SHARED)
+MANY = settings(max_examples=200, deadline=None, phases=PHASES, suppress_health_check=SHARED)
+QUICK = {("native", n) for n in NETWORKS} | {("raspberry-pi-4", "windows"), ("armv7", "plain"), ("armv7", "gated")}
+CASES = [pytest.param(target, name, id=f"{target}-{name}",
+                      marks=() if (target, name) in QUICK else pytest.mark.slow)
+         for target in ("native", "x86-64-avx2", *BOARDS) for name in NETWORKS]
+DRAWN = st.integers(1, 3).flatmap(lambda batch: st.tuples(transformers(batch), st.just(batch)))
+
+
+@pytest.mark.parametrize(("target", "name"), CASES)
+def test_network(target: str, name: str, check: Check) -> None:
+    check(NETWORKS[name](2), target, batch=2)
+
+
+def test_tokens_that_nobody_reads_are_not_computed(check: Check) -> None:
+    """The last block of `plain` is read through its class token: only its keys and values need the others."""
+    net = NETWORKS["plain"](2)
+    layers = check(net, batch=2).manifest.layers
+    products = [n.name for n in net.b.nodes if n.op_type == "MatMul"]
+    flops = {name: sum(row.flops for row in layers if name in row.onnx_nodes) for name in products}
+    tokens = {name: flops[name] // 2 // 2 // size for name, size in zip(
+        products, [19 * 72, 0, 0, 24 * 19, 19 * 21, 21 * 19, 19 * 10, 19 * 10, 19 * 10, 0, 0, 10 * 19, 19 * 13, 13 * 19,
+                   19 * 7], strict=True) if size}
+    assert list(tokens.values()) == [36] * 4 + [1, 36, 36] + [1] * 4
+
+
+@FEW
+@given(drawn=DRAWN, target=st.sampled_from(["native", "x86-64-avx2"]))
+def test_drawn(drawn: tuple[object, int], target: str, check: Check) -> None:
+    net, batch = drawn
+    check(net, target, batch)
+
+
+@pytest.mark.slow
+@MANY
+@given(drawn=DRAWN, target=st.sampled_from(["native", "x86-64-avx2", *BOARDS]))
+def test_many_drawn(drawn: tuple[object, int], target: str, check: Check) -> None:
+    net, batch = drawn
+    check(net, target, batch)

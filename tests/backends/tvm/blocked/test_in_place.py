@@ -26,8 +26,8 @@ def overwriting(net: Network, folder: Path, winograd: Literal["off", "f4"] = "of
     """The kernels that write over what they read, in order."""
     target = load_target("raspberry-pi-4")
     with WeightStore(folder / "weights.bin") as store:
-        low = lower(optimize_graph(net.graph()).onnx[1], 1, target, tvm_target(target), store, SimpleProvider(),
-                    CompileOptions(winograd=winograd))
+        low = lower(optimize_graph(net.graph()).onnx[1], 1, (1,), target, tvm_target(target), store,
+                    SimpleProvider(), CompileOptions(winograd=winograd))
     found = []
     for call in low.plan.calls:
         slots = [p.buffer for p in call.places if isinstance(p, Slot)]

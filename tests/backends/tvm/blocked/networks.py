@@ -159,7 +159,8 @@ ACTIVATIONS: dict[str, Callable[[Network, str], str]] = {
     "Silu": lambda n, x: n.node("Mul", x, n.node("Sigmoid", x)),
     "Sigmoid": lambda n, x: n.node("Sigmoid", x),
     "Tanh": lambda n, x: n.node("Tanh", x),
-    "Exp": lambda n, x: n.node("Exp", x),
+    # of large numbers it would turn a last bit into more than any tolerance
+    "Exp": lambda n, x: n.node("Exp", n.node("Min", x, _number(n, 1.0))),
     "Erf": lambda n, x: n.node("Erf", x),
     "Neg": lambda n, x: n.node("Neg", x),
     "Sqrt": lambda n, x: n.node("Sqrt", n.node("Abs", x)),

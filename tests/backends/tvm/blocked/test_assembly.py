@@ -12,6 +12,7 @@ import pytest
 
 from edgecls.backends.tvm.blocked.epilogue import Epilogue
 from edgecls.backends.tvm.blocked.families import attention, convolution, depthwise, winograd
+from edgecls.backends.tvm.blocked.families.attention_kernels import Place, Shape, emit
 from edgecls.backends.tvm.blocked.simd import Simd
 from edgecls.backends.tvm.blocked.window import Window
 from edgecls.backends.tvm.environment import import_tvm, tvm_target
@@ -93,13 +94,13 @@ def test_product_loops_are_fmas_and_never_spill(window: Window, algorithm: str, 
 def test_attention_is_mostly_fmas_and_calls_nothing(rows: int, size: int, heads: int, board: Target) -> None:
     """ViT-Tiny, Swin and ConViT. No product spills, and exponentials are written out."""
     blocks = 3 * heads * size // 4
-    shape = attention.Shape(images=1, groups=1, heads=heads, rows=rows, columns=rows, size=size, depth=size, biases=(),
-                            gated=False, normalised=False)
-    queries = attention.Place(0, size // 4, blocks, rows, rows, True)
-    values = attention.Place(2 * blocks // 3, size // 4, blocks, rows, rows, True)
-    result = attention.Place(0, size // 4, blocks // 3, rows, rows, True)
+    shape = Shape(images=1, groups=1, heads=heads, rows=rows, columns=rows, size=size, depth=size, biases=(),
+                  gated=False, normalised=False)
+    queries = Place(0, size // 4, blocks, rows, rows, True)
+    values = Place(2 * blocks // 3, size // 4, blocks, rows, rows, True)
+    result = Place(0, size // 4, blocks // 3, rows, rows, True)
     tile = attention.decide(rows, rows, size, board.cpu)
-    text = assembly(attention.emit(Simd(4, by_element=True), shape, tile, queries, values, result), board)
+    text = assembly(emit(Simd(4, by_element=True), shape, tile, queries, values, result), board)
     product = re.compile(r"\tfmla\t.*\.s\[\d\]")
     loops = [loop for loop in innermost_loops(text) if sum(bool(product.match(x)) for x in loop) >= 32]
     assert len(loops) >= 2

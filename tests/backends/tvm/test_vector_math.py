@@ -13,7 +13,7 @@ import pytest
 import scipy.special
 from elftools.elf.elffile import ELFFile
 
-from edgecls.backends.tvm import CompileOptions, TvmBackend
+from edgecls.backends.tvm import CompileOptions, TvmBackend, vector_math
 from edgecls.backends.tvm.environment import import_tvm, tvm_target
 from edgecls.backends.tvm.replace_math import replace_math
 from edgecls.backends.tvm.vector_power import power
@@ -92,6 +92,35 @@ def test_the_stated_error_holds_on_a_sample(name: str, fused: bool) -> None:
     y = tvm.runtime.tensor(np.zeros_like(x))
     build(function, tvm_target(native_target()) if fused else "llvm")["main"](tvm.runtime.tensor(x), y)
     check(name, x, y.numpy(), LIMITS[name])
+
+
+@pytest.mark.parametrize("target", ["native", "baseline"])
+def test_what_only_own_kernels_use_has_the_stated_error(target: str) -> None:
+    """GELU absolutely, or relatively beyond 0.1; powers of two of what is not positive relatively."""
+    tvm = import_tvm()
+    from tvm import te
+
+    x = np.concatenate([np.linspace(-130, 0, 400_000), np.linspace(-9, 9, 400_000), -np.geomspace(1e-20, 1e4, 4096),
+                        np.geomspace(1e-20, 1e4, 4096)]).astype(np.float32)
+
+    def computed(function: Callable[[Any], Any], given: Array) -> Array:
+        data = te.placeholder((len(given),), name="x")
+        kernel = te.create_prim_func([data, te.compute((len(given),), lambda i: function(data[i]), name="y")])
+        result = tvm.runtime.tensor(np.zeros_like(given))
+        build(kernel, tvm_target(native_target()) if target == "native" else "llvm")["main"](
+            tvm.runtime.tensor(given), result)
+        return np.asarray(result.numpy())
+
+    exact = x.astype(np.float64) * scipy.special.ndtr(x.astype(np.float64))
+    error = np.abs(computed(vector_math.gelu, x) - exact)
+    assert np.all(error <= np.maximum(2.6e-7, 1e-6 * np.abs(exact)))
+    assert np.all(error[np.abs(exact) > 0.1] <= 1e-6 * np.abs(exact[np.abs(exact) > 0.1]))
+    assert np.isnan(computed(vector_math.gelu, np.full(16, np.nan, np.float32))).all()
+    down = x[(x <= 0) & (x >= -126)]
+    exact = np.exp2(down.astype(np.float64))
+    assert np.all(np.abs(computed(vector_math.exp2_down, down) - exact) <= 1.8e-7 * exact)
+    far = np.array([-np.inf, -1e30, -127.0] * 8, np.float32)
+    assert np.all(computed(vector_math.exp2_down, far) <= 1.2e-38)
 
 
 @pytest.mark.slow

@@ -99,6 +99,7 @@ class _Narrower:
             window = node.window and msgspec.structs.replace(node.window, h=1, w=pixels.size)
             made.append(replace(node, variable=variable, inputs=inputs, shape=shape, window=window))
         for reader in readers:
+            self.graph.values.pop(reader.variable, None)  # what it reads is no longer computed
             moved = own.index.reshape(self.graph.shapes[reader.variable])
             self.graph.forms[reader.variable] = own.moved(moved)
             self.nodes[reader.variable] = replace(reader, kind="moved", inputs=(variable,), gather=None)

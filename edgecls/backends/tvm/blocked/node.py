@@ -56,7 +56,7 @@ class Node:
 @dataclass
 class Graph:
     """result: the expression that main returns. flattened: (N, C*H*W) views of blocked images. forms: of tensors that
-    are not images as they stand. constants: variables whose value is known."""
+    are not images as they stand. constants: variables whose value is known. values: the expressions of variables."""
 
     nodes: list[Node]
     parameters: list[Any]

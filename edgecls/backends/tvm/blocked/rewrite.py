@@ -225,9 +225,20 @@ class _Rewriter:
                 flat = relax.op.take(image, relax.const(form.index.reshape(-1)), axis=0, mode="clip")
                 image = self.builder.emit(relax.op.reshape(flat, shape), name_hint="node")
             self.originals[variable] = image
-        else:
+        elif variable in self.graph.values:
             self.originals[variable] = self.builder.emit(self._replaced(self.graph.values[variable]), name_hint="node")
+        else:
+            self.originals[variable] = self._picked(self.graph.forms[variable])
         return self.originals[variable]
+
+    def _picked(self, form: Form) -> Any:
+        """A tensor that only its form describes, element by element from its base."""
+        from tvm import relax
+
+        order = np.argsort(self.graph.forms[form.base].index.reshape(-1)).astype(np.int32)
+        flat = self.builder.emit(relax.op.reshape(self.plain(form.base), (order.size,)), name_hint="node")
+        places = relax.const(order[form.index])
+        return self.builder.emit(relax.op.take(flat, places, axis=0, mode="clip"), name_hint="node")
 
     def _ordered(self, variable: Any, form: Form | None) -> Any:
         """What TVM computed, in the order in which its form wants it converted."""

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from edgecls.backends.tvm.blocked.epilogue import Epilogue
-from edgecls.backends.tvm.blocked.families import convolution, depthwise, winograd
+from edgecls.backends.tvm.blocked.families import attention, convolution, depthwise, winograd
+from edgecls.backends.tvm.blocked.families.attention_kernels import Place, Shape, emit
 from edgecls.backends.tvm.blocked.simd import Simd
 from edgecls.backends.tvm.blocked.window import Window
 from edgecls.backends.tvm.environment import import_tvm, tvm_target
@@ -87,6 +88,26 @@ def test_product_loops_are_fmas_and_never_spill(window: Window, algorithm: str, 
     for loop in loops:
         assert not [x for x in loop if _SPILL.search(x)], "\n".join(loop)
     assert max(sum("\tfmla" in x for x in loop) / len(loop) for loop in loops) >= share
+
+
+@pytest.mark.parametrize(("rows", "size", "heads"), [(197, 64, 3), (49, 32, 6), (197, 48, 4)])
+def test_attention_is_mostly_fmas_and_calls_nothing(rows: int, size: int, heads: int, board: Target) -> None:
+    """ViT-Tiny, Swin and ConViT. No product spills, and exponentials are written out."""
+    blocks = 3 * heads * size // 4
+    shape = Shape(images=1, groups=1, heads=heads, rows=rows, columns=rows, size=size, depth=size, biases=(),
+                  gated=False, normalised=False)
+    queries = Place(0, size // 4, blocks, rows, rows, True)
+    values = Place(2 * blocks // 3, size // 4, blocks, rows, rows, True)
+    result = Place(0, size // 4, blocks // 3, rows, rows, True)
+    tile = attention.decide(rows, rows, size, size, board.cpu)
+    text = assembly(emit(Simd(4, by_element=True), shape, tile, queries, values, result), board)
+    product = re.compile(r"\tfmla\t.*\.s\[\d\]")
+    loops = [loop for loop in innermost_loops(text) if sum(bool(product.match(x)) for x in loop) >= 32]
+    assert len(loops) >= 2
+    for loop in loops:
+        assert not [x for x in loop if _SPILL.search(x)], "\n".join(loop)
+        assert sum("\tfmla" in x for x in loop) / len(loop) >= 0.75
+    assert all(re.match("TVMFFIError|__tvm", m.group(1)) for m in re.finditer(r"\tbl\t(\S+)", text))
 
 
 def test_no_kernel_calls_anything_but_the_runtime(board: Target) -> None:

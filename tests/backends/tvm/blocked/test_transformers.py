@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from edgecls.backends.tvm import TvmBackend
+from edgecls.interfaces import Device
 from tests.backends.tvm.blocked.conftest import BOARDS, SHARED, Check
-from tests.backends.tvm.blocked.transformers import NETWORKS, transformers
+from tests.backends.tvm.blocked.transformers import NETWORKS, Transformer, transformers
+from tests.models import random_feed
 
 # shrinking would compile hundreds of networks
 PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
@@ -37,9 +42,20 @@ def test_tokens_that_nobody_reads_are_not_computed(check: Check) -> None:
     assert list(tokens.values()) == [36] * 4 + [1, 36, 36] + [1] * 4
 
 
+@pytest.mark.parametrize("name", ["plain", "windows"])
+def test_threads_do_not_change_a_bit(name: str, check: Check, devices: Callable[[str], Device]) -> None:
+    net = NETWORKS[name](2)
+    artifact = check(net, batch=2)
+    answers = []
+    for threads in (1, 2, 4):
+        with TvmBackend().open_session(artifact, devices("native"), threads) as session:
+            answers.append([a.tobytes() for a in session.run(random_feed(net.graph(), 2)).values()])
+    assert answers[0] == answers[1] == answers[2]
+
+
 @FEW
 @given(drawn=DRAWN, target=st.sampled_from(["native", "x86-64-avx2"]))
-def test_drawn(drawn: tuple[object, int], target: str, check: Check) -> None:
+def test_drawn(drawn: tuple[Transformer, int], target: str, check: Check) -> None:
     net, batch = drawn
     check(net, target, batch)
 
@@ -47,6 +63,6 @@ def test_drawn(drawn: tuple[object, int], target: str, check: Check) -> None:
 @pytest.mark.slow
 @MANY
 @given(drawn=DRAWN, target=st.sampled_from(["native", "x86-64-avx2", *BOARDS]))
-def test_many_drawn(drawn: tuple[object, int], target: str, check: Check) -> None:
+def test_many_drawn(drawn: tuple[Transformer, int], target: str, check: Check) -> None:
     net, batch = drawn
     check(net, target, batch)

@@ -231,8 +231,27 @@ def leftovers(batch: int) -> Transformer:
     return t
 
 
+def outside(batch: int) -> Transformer:
+    """Parts that no kernel computes on, weights that are no softmax, and a class token that is answer and input."""
+    t = Transformer(3, 4, 6)
+    x = t.embed(10)
+    wide = t.dense(x, 12)
+    part = t.node("Slice", wide.name, t.shape(3), t.shape(9), t.shape(2))
+    t.emit(t.dense(wide._replace(name=t.node("Relu", part), channels=6), 5))
+    q, k, v = t.heads(x, 2, 5, "3hd", 15)
+    scores = t.node("MatMul", q, t.transpose(k, 0, 1, 3, 2))
+    for weights in (t.node("Relu", scores), t.node("Softmax", t.node("Add", scores, scores), axis=-1)):
+        mixed = t.transpose(t.node("MatMul", weights, v), 0, 2, 1, 3)
+        t.emit(t.dense(x._replace(name=t.reshape(mixed, -1, 15, 10)), 3))
+    y = t.class_token(x, batch)
+    first = t.first(t.norm(t.add(y, t.dense(y, 10))))
+    t.emit(first)
+    t.emit(t.dense(first, 4))
+    return t
+
+
 NETWORKS = {"plain": plain, "windows": windows, "gated": gated, "hybrid": hybrid,
-            "leftovers": leftovers}
+            "leftovers": leftovers, "outside": outside}
 
 
 @st.composite

@@ -1,0 +1,269 @@
+"""The kernels of attention: keys transposed, then tiles of queries through scores, softmax and weighted sum."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from edgecls.backends.tvm.blocked.families.product import pieces
+from edgecls.backends.tvm.blocked.lanes import across, only_first, transposed
+from edgecls.backends.tvm.blocked.simd import Expr, Simd
+from edgecls.backends.tvm.blocked.window import balanced
+
+# most products written out one after the other
+_UNROLLED = 256
+# vectors per step of the softmax: independent chains of a maximum, an exponential, a sum
+_CHAINS = 4
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where heads lie: first vector of channels and how many to the next head; blocks of channels and pixels of an
+    image; whether token t of group g is pixel g * tokens + t, or what a table says."""
+
+    first: int
+    step: int
+    blocks: int
+    pixels: int
+    tokens: int
+    in_order: bool
+
+    def size(self, images: int, lanes: int) -> int:
+        return images * self.blocks * self.pixels * lanes
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Of one attention. size: channels of a query and a key; depth: of a value. biases: (groups, heads) of each."""
+
+    images: int
+    groups: int
+    heads: int
+    rows: int
+    columns: int
+    size: int
+    depth: int
+    biases: tuple[tuple[int, int], ...]
+    gated: bool
+    normalised: bool
+
+
+def emit_keys(simd: Simd, shape: Shape, place: Place, scale: float) -> Any:
+    """Parameters: image, table if not in order, output."""
+    lanes, vectors, size = simd.lanes, -(-shape.columns // simd.lanes), shape.size
+    tokens = _Tokens(simd, "data", place, shape)
+    out = simd.parameter("out", shape.images * shape.groups * shape.heads * vectors * size * lanes)
+    for count, start, filled in pieces(shape.columns, lanes):
+        with simd.loop(shape.images * shape.groups * shape.heads * count, parallel=True) as task:
+            image, group, head, vector = simd.divide(task, (shape.images, shape.groups, shape.heads, count))
+            unit = simd.bind((image * shape.groups + group) * shape.heads + head)
+            base = simd.bind((unit * vectors + start // lanes + vector) * (size * lanes))
+            for together, first, width in pieces(size, lanes):
+                with simd.loop(together) as step:
+                    block = simd.bind(first // lanes + step)
+                    rows = [simd.load(tokens.buffer, tokens.at(image, group, head, block, start + vector * lanes + t))
+                            if t < filled else simd.number(0.0) for t in range(lanes)]
+                    turned = transposed(simd, [simd.bind(r) for r in rows])
+                    for k in range(width):
+                        simd.store(out, base + (block * lanes + k) * lanes, turned[k] * simd.number(scale))
+    return simd.function([*tokens.parameters, out])
+
+
+def emit(simd: Simd, shape: Shape, tile: tuple[int, int], query: Place, value: Place, result: Place) -> Any:
+    """Parameters: queries, keys, values, biases, gate's factor and summand, output; an image that is not in order is
+    followed by its table, the output by none: it has that of the queries."""
+    sizes, start = balanced(shape.rows, tile[0]), 0
+    vectors = -(-shape.columns // simd.lanes)
+    queries, values = _Tokens(simd, "queries", query, shape), _Tokens(simd, "values", value, shape)
+    keys = simd.parameter("keys", shape.images * shape.groups * shape.heads * vectors * shape.size * simd.lanes)
+    line = shape.rows * vectors * simd.lanes
+    biases = [simd.parameter(f"bias{i}", groups * heads * line) for i, (groups, heads) in enumerate(shape.biases)]
+    gate = [simd.parameter("factor", shape.heads), simd.parameter("summand", shape.heads * line)] if shape.gated else []
+    out = simd.parameter("out", result.size(shape.images, simd.lanes))
+    for size in sorted(set(sizes), reverse=True):
+        count = sizes.count(size)
+        with simd.loop(shape.images * shape.groups * shape.heads * count, parallel=True) as task:
+            image, group, head, step = simd.divide(task, (shape.images, shape.groups, shape.heads, count))
+            _Tile(simd, shape, size, tile[1], queries, keys, values, biases, gate, image, group, head,
+                  simd.bind(start + step * size)).run(out, result)
+        start += size * count
+    return simd.function([*queries.parameters, keys, *values.parameters, *biases, *gate, out])
+
+
+class _Tokens:
+    """An image and the places of tokens in it."""
+
+    def __init__(self, simd: Simd, name: str, place: Place, shape: Shape) -> None:
+        self.simd, self.place, groups = simd, place, shape.groups
+        self.buffer = simd.parameter(name, place.size(shape.images, simd.lanes))
+        self.table = None if place.in_order else simd.parameter(f"{name}_table", groups * place.tokens, "int32")
+
+    @property
+    def parameters(self) -> list[Any]:
+        return [self.buffer] if self.table is None else [self.buffer, self.table]
+
+    def at(self, image: Expr, group: Expr, head: Expr, block: Expr, token: Expr, place: Place | None = None) -> Expr:
+        """In floats: one vector of one token. place: of another image with the same tokens."""
+        place = place or self.place
+        number = group * place.tokens + token
+        pixel = number if self.table is None else self.simd.integer(self.table, number)
+        plane = image * place.blocks + place.first + head * place.step + block
+        return self.simd.bind((plane * place.pixels + pixel) * self.simd.lanes)
+
+
+@dataclass
+class _Tile:
+    """`size` queries of one head from `row` on. Queries and scores are kept as [vector][query][lane]: the elements that
+    one step of a product takes lie together."""
+
+    simd: Simd
+    shape: Shape
+    size: int
+    vectors: int
+    queries: _Tokens
+    keys: Any
+    values: _Tokens
+    biases: Sequence[Any]
+    gate: Sequence[Any]
+    image: Expr
+    group: Expr
+    head: Expr
+    row: Expr
+
+    def __post_init__(self) -> None:
+        simd, shape = self.simd, self.shape
+        self.columns = -(-shape.columns // simd.lanes)
+        self.channels = -(-shape.size // simd.lanes)
+        self.query = simd.scratch("query", self.size * self.channels * simd.lanes)
+        self.scores = simd.scratch("scores", self.size * self.columns * simd.lanes)
+        self.inverse = simd.scratch("inverse", self.size * simd.lanes)
+
+    def run(self, out: Any, result: Place) -> None:
+        self.load_queries()
+        for count, first, vectors in pieces(self.columns, self.vectors):
+            with self.simd.loop(count) as step:
+                self.score(self.simd.bind(first + step * vectors), vectors)
+        with self.simd.loop(self.size) as r:
+            self.softmax(r)
+        for count, first, vectors in pieces(-(-self.shape.depth // self.simd.lanes), self.vectors):
+            with self.simd.loop(count) as step:
+                self.weigh(out, result, self.simd.bind(first + step * vectors), vectors)
+
+    def load_queries(self) -> None:
+        simd = self.simd
+        with simd.loop(self.size) as r, simd.loop(self.channels) as block:
+            at = self.queries.at(self.image, self.group, self.head, block, self.row + r)
+            simd.store(self.query, self._own(block, r), simd.load(self.queries.buffer, at))
+
+    def score(self, column: Expr, vectors: int) -> None:
+        """`vectors` vectors of keys from number `column` on."""
+        simd, shape = self.simd, self.shape
+        unit = (self.image * shape.groups + self.group) * shape.heads + self.head
+        base = simd.bind((unit * self.columns + column) * (shape.size * simd.lanes))
+        sums = self._zeros(vectors)
+        self._multiply(sums, self.query, shape.size,
+                       lambda k, v: simd.load(self.keys, base + (k + v * shape.size) * simd.lanes))
+        for r in range(self.size):
+            for v in range(vectors):
+                value = simd.value(sums[r][v])
+                for bias, (groups, heads) in zip(self.biases, shape.biases, strict=True):
+                    number = (self.group if groups > 1 else 0) * heads + (self.head if heads > 1 else 0)
+                    value = value + simd.load(bias, self._weight(number, self.row + r, column + v))
+                simd.store(self.scores, self._own(column + v, r), value)
+
+    def softmax(self, r: Expr) -> None:
+        """Scores of one query -> weights, in place, and what to multiply their sum of values by."""
+        simd, rest = self.simd, self.shape.columns % self.simd.lanes
+        if rest:
+            last = simd.bind(self._own(self.columns - 1, r))
+            value = simd.bind(simd.load(self.scores, last))
+            simd.store(self.scores, last, only_first(simd, value, rest, float("-inf")))
+        largest = self._reduce(simd.number(float("-inf")), simd.tir.Max,
+                               lambda i: simd.load(self.scores, self._own(i, r)))
+
+        def weight(i: Expr) -> Expr:
+            at = simd.bind(self._own(i, r))
+            value = simd.bind(simd.value(simd.register(simd.exp2_down(simd.load(self.scores, at) - largest))))
+            simd.store(self.scores, at, value)
+            return value
+
+        inverse = simd.bind(simd.number(1.0) / self._reduce(simd.number(0.0), lambda a, b: a + b, weight))
+        if self.gate:
+            inverse = self._mix(r, inverse)
+        simd.store(self.inverse, r * simd.lanes, inverse)
+
+    def _mix(self, r: Expr, inverse: Expr) -> Expr:
+        simd, (factor, summand) = self.simd, self.gate
+        share = simd.bind(inverse * simd.tir.Broadcast(factor[self.head], simd.lanes))
+
+        def mixed(i: Expr) -> Expr:
+            at = simd.bind(self._own(i, r))
+            value = simd.bind(simd.load(self.scores, at) * share
+                              + simd.load(summand, self._weight(self.head, self.row + r, i)))
+            simd.store(self.scores, at, value)
+            return value
+
+        total = self._reduce(simd.number(0.0), lambda a, b: a + b, mixed)
+        return simd.bind(simd.number(1.0) / total) if self.shape.normalised else simd.number(1.0)
+
+    def weigh(self, out: Any, result: Place, block: Expr, vectors: int) -> None:
+        """`vectors` vectors of the result from number `block` on."""
+        simd, values = self.simd, self.values
+        sums = self._zeros(vectors)
+        self._multiply(sums, self.scores, self.shape.columns, lambda j, v: simd.load(
+            values.buffer, values.at(self.image, self.group, self.head, block + v, j)))
+        for r in range(self.size):
+            inverse = simd.bind(simd.load(self.inverse, r * simd.lanes))
+            for v in range(vectors):
+                at = self.queries.at(self.image, self.group, self.head, block + v, self.row + r, result)
+                simd.store(out, at, simd.value(sums[r][v]) * inverse)
+
+    # ---- parts
+
+    def _weight(self, number: Expr, row: Expr, column: Expr) -> Expr:
+        """Where vector `column` of a row of biases is."""
+        return ((number * self.shape.rows + row) * self.columns + column) * self.simd.lanes
+
+    def _own(self, vector: Expr, r: Expr) -> Expr:
+        """Where one vector of query r is, in floats."""
+        return (vector * self.size + r) * self.simd.lanes
+
+    def _zeros(self, vectors: int) -> list[list[Any]]:
+        return [[self.simd.register(self.simd.number(0.0)) for _ in range(vectors)] for _ in range(self.size)]
+
+    def _multiply(self, sums: list[list[Any]], left: Any, count: int, right: Callable[[Expr, int], Expr]) -> None:
+        """sums[r][v] += element k of query r in `left` * right(k, v), for k in range(count)."""
+        simd, lanes = self.simd, self.simd.lanes
+        together = lanes
+        while together > 4 and together * len(sums) * len(sums[0]) > _UNROLLED:
+            together //= 2
+        for blocks, start, width in pieces(count, lanes):
+            for steps, first, size in pieces(width, together):
+                with simd.loop(blocks) as block, simd.loop(steps) as step:
+                    within = first + step * together
+                    base = simd.bind(self._own(start // lanes + block, 0) + within)
+                    column = simd.bind(start + block * lanes + within)
+                    places = [r * lanes + k for k in range(size) for r in range(len(sums))]
+                    spread = iter(simd.elements(left, base, places, True))
+                    for k in range(size):
+                        row = [simd.bind(right(column + k, v), "w") for v in range(len(sums[0]))]
+                        for own in sums:
+                            element = next(spread)
+                            for v, factor in enumerate(row):
+                                simd.assign(own[v], simd.value(own[v]) + element * factor)
+
+    def _reduce(self, start: Expr, combine: Callable[[Expr, Expr], Expr], term: Callable[[Expr], Expr]) -> Expr:
+        """Over all vectors of a row, in all lanes."""
+        simd = self.simd
+        chains = min(_CHAINS, self.columns)
+        parts = [simd.register(start) for _ in range(chains)]
+        for steps, first, size in pieces(self.columns, chains):
+            with simd.loop(steps) as step:
+                for i in range(size):
+                    value = term(simd.bind(first + step * chains + i))
+                    simd.assign(parts[i], combine(simd.value(parts[i]), value))
+        whole = simd.value(parts[0])
+        for part in parts[1:]:
+            whole = combine(whole, simd.value(part))
+        return across(simd, whole, combine)

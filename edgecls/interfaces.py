@@ -21,6 +21,7 @@ from edgecls.types import (
     MeasureSettings,
     OptimizedGraph,
     Pixels,
+    PrecisionName,
     Samples,
     Target,
     TensorSpec,
@@ -128,11 +129,12 @@ class Session(Protocol):
 class Backend(Protocol):
     """One way of compiling and running. `options_type` is its frozen CompileOptions (all fields defaulted).
 
-    Field metadata for the CLI: msgspec.Meta(description=...) on each option.
+    Field metadata for the CLI: msgspec.Meta(description=...) on each option. precisions: of graphs that it takes.
     """
 
     name: str
     options_type: type[Frozen]
+    precisions: tuple[PrecisionName, ...]
 
     def check(self, graph: OptimizedGraph, target: Target) -> list[Unsupported]:
         """Nodes that cannot be compiled for `target`; [] when all can. Takes seconds, compiles nothing."""

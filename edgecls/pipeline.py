@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from edgecls.bundle import open_bundle
-from edgecls.errors import DataError
+from edgecls.errors import DataError, UnsupportedError
 from edgecls.interfaces import Backend, Progress, Session, silent
 from edgecls.output import check_writable, work_folder, write_beside
 from edgecls.types import Artifact, ExportedGraph, Gate, MeasureSettings, OptimizedGraph, Target, TensorSpec
 
 if TYPE_CHECKING:
     from edgecls.frontend import ExportOptions
+    from edgecls.passes.precision import PrecisionOptions
     from edgecls.results import AccuracyResult, CheckResult, ExplainResult, Measurement, RunResult
 
 Note = Callable[[str], None]
@@ -58,16 +59,21 @@ def check_model(model: Path, target: Target, *, backend: str | None = None, batc
 
 
 def compile_model(model: Path, target: Target, output: Path, *, backend: str | None = None, options: Any = None,
-                  batches: Sequence[int] | None = None, progress: Progress = silent, note: Note = quiet) -> Artifact:
+                  precision: PrecisionOptions | None = None, batches: Sequence[int] | None = None,
+                  progress: Progress = silent, note: Note = quiet) -> Artifact:
     """Compile the ONNX file `model` into a bundle at `output`.
 
-    options: the backend's own CompileOptions (its `options_type`), None for the defaults.
+    options: the backend's own CompileOptions (its `options_type`), None for the defaults. precision: None for fp32.
     """
+    from edgecls.passes.precision import PrecisionOptions, set_precision
+
     check_writable(output, [model])
     chosen = choose_backend(target, backend)
+    precision = precision or PrecisionOptions()
+    _check_precision(chosen, precision)
     if target.gpu is not None:
         note(f"compiled for the CPU of {target.name} ({target.cpu.name}): this version does not build for its GPU")
-    graph = _optimize(_load(model, note), batches, progress)
+    graph = set_precision(_optimize(_load(model, note), batches, progress), precision, progress)
     return chosen.compile(graph, target, options or chosen.options_type(), output, progress)
 
 
@@ -181,6 +187,15 @@ def choose_backend(target: Target, name: str | None = None) -> Backend:
     from edgecls.backends.registry import get_backend
 
     return get_backend(name or "tvm")
+
+
+def _check_precision(backend: Backend, precision: PrecisionOptions) -> None:
+    """Before minutes of calibration. Raises UnsupportedError."""
+    if precision.precision not in backend.precisions:
+        raise UnsupportedError(f"the backend {backend.name!r} does not compile {precision.precision} networks, "
+                               f"only {', '.join(backend.precisions)}",
+                               "leave --precision out, choose a target with a GPU, or measure what the precision costs "
+                               "with --backend reference")
 
 
 def _load(model: Path, note: Note) -> ExportedGraph:

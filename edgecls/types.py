@@ -139,6 +139,22 @@ class ExportedGraph(Frozen):
         return sha256(self.onnx)
 
 
+PrecisionName = Literal["fp32", "fp16", "int8"]
+
+
+class Precision(Frozen):
+    """What a network computes in, written into its graph. kept_fp32: nodes that stay float32.
+
+    For int8: calibration (method), how many images, and calibration_hash, which tells which images.
+    """
+
+    kind: PrecisionName = "fp32"
+    kept_fp32: tuple[str, ...] = ()
+    calibration: str = ""
+    calibration_images: int = 0
+    calibration_hash: str = ""
+
+
 class OptimizedGraph(Frozen):
     """The network after the passes, once per batch size. onnx: batch -> serialised ModelProto, all shapes static.
 
@@ -149,6 +165,7 @@ class OptimizedGraph(Frozen):
     contract: Contract
     parent: str
     passes: tuple[PassRecord, ...] = ()
+    precision: Precision = Precision()
 
     @property
     def batches(self) -> tuple[int, ...]:
@@ -232,6 +249,7 @@ class Manifest(Frozen):
     weights_bytes: int
     contract: Contract
     symbol: str = ""
+    precision: Precision = Precision()
 
     def __post_init__(self) -> None:
         if not self.batches or self.batches[0] < 1 or list(self.batches) != sorted(set(self.batches)):

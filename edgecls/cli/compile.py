@@ -24,9 +24,10 @@ class CompileCommand(click.Command):
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         from edgecls.backends.registry import get_backend
+        from edgecls.passes.precision import PrecisionOptions
 
         name = ctx.meta.get("edgecls.backend", _DEFAULT_BACKEND)
-        own = super().get_params(ctx)
+        own = [*super().get_params(ctx), *flags_of(PrecisionOptions)]
         return [*own, *flags_of(get_backend(name).options_type, skip=tuple(p.name or "" for p in own))]
 
 
@@ -49,21 +50,23 @@ def _peek(args: list[str], flag: str) -> str | None:
 @options.backend_option
 @options.quiet_option
 def command(model: Path, target: str, output: Path, batches: tuple[int, ...] | None, backend: str | None, quiet: bool,
-            **backend_flags: Any) -> None:
+            **flags: Any) -> None:
     """Compile an ONNX model into a bundle for a target.
 
-    The options after --quiet are those of the backend.
+    The options after --keep-sensitive are those of the backend.
     """
     from edgecls import pipeline
     from edgecls.backends.registry import get_backend
+    from edgecls.passes.precision import PrecisionOptions
     from edgecls.targets import load_target
 
     board = load_target(target)
     name = backend or _DEFAULT_BACKEND
-    chosen = read_flags(get_backend(name).options_type, backend_flags)
+    chosen = read_flags(get_backend(name).options_type, flags)
+    precision = read_flags(PrecisionOptions, flags)
     with Console(quiet) as console:
-        artifact = pipeline.compile_model(model, board, output, backend=name, options=chosen, batches=batches,
-                                          progress=console.progress, note=console.note)
+        artifact = pipeline.compile_model(model, board, output, backend=name, options=chosen, precision=precision,
+                                          batches=batches, progress=console.progress, note=console.note)
     click.echo(one_line(f"{output}: {megabytes(output.stat().st_size)} for {board.name}, "
                         f"sha256 {artifact.hash[:16]}"))
     for plan in artifact.manifest.plans:

@@ -126,6 +126,17 @@ class Session(Protocol):
                  trace: TracebackType | None) -> None: ...
 
 
+@runtime_checkable
+class Finishing(Protocol):
+    """A backend whose bundles are finished on the device they are for."""
+
+    def finish(self, artifact: Artifact, device: Device, output: Path, progress: Progress = silent) -> Artifact:
+        """Build there what could not be built ahead of time, and write the whole bundle to `output`.
+
+        Raises BundleError (nothing to finish, another device), DeviceError, MissingExtraError, ToolchainError.
+        """
+
+
 class Backend(Protocol):
     """One way of compiling and running. `options_type` is its frozen CompileOptions (all fields defaulted).
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from edgecls.bundle import open_bundle
-from edgecls.errors import DataError, UnsupportedError
-from edgecls.interfaces import Backend, Progress, Session, silent
+from edgecls.errors import BundleError, DataError, UnsupportedError
+from edgecls.interfaces import Backend, Finishing, Progress, Session, silent
 from edgecls.output import check_writable, work_folder, write_beside
 from edgecls.types import Artifact, ExportedGraph, Gate, MeasureSettings, OptimizedGraph, Target, TensorSpec
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 Note = Callable[[str], None]
 _HOST_RUNTIMES = ("onnxruntime", "null")
+_GPU_RUNTIMES = ("tensorrt", "tensorrt-rtx")
 
 
 def quiet(text: str) -> None:
@@ -71,10 +72,25 @@ def compile_model(model: Path, target: Target, output: Path, *, backend: str | N
     chosen = choose_backend(target, backend)
     precision = precision or PrecisionOptions()
     _check_precision(chosen, precision)
-    if target.gpu is not None:
-        note(f"compiled for the CPU of {target.name} ({target.cpu.name}): this version does not build for its GPU")
+    if target.gpu is not None and chosen.name == "tvm":
+        note(f"compiled for the CPU of {target.name} ({target.cpu.name}); leave --backend out to compile for its GPU")
     graph = set_precision(_optimize(_load(model, note), batches, progress), precision, progress)
     return chosen.compile(graph, target, options or chosen.options_type(), output, progress)
+
+
+def finish(bundle: Path, output: Path, *, device: str | None = None, progress: Progress = silent) -> Artifact:
+    """Build the engines of a bundle on the machine with its GPU: this one, or `device`. Raises EdgeclsError."""
+    from edgecls.backends.registry import backend_for
+    from edgecls.devices import open_device
+
+    check_writable(output)
+    artifact = open_bundle(bundle)
+    backend = backend_for(artifact)
+    if not isinstance(backend, Finishing):
+        raise BundleError(f"{bundle}: was compiled by {artifact.manifest.backend}, which leaves nothing to finish",
+                          "run it as it is")
+    with open_device(device or "local", artifact.manifest.target) as opened:
+        return backend.finish(artifact, opened, output, progress)
 
 
 @contextmanager
@@ -87,6 +103,8 @@ def open_session(artifact: Artifact, device: str | None = None, threads: int = 1
     backend = backend_for(artifact)
     if artifact.manifest.runtime in _HOST_RUNTIMES:
         opened = open_device(device or "local", native_target())
+    elif artifact.manifest.runtime in _GPU_RUNTIMES:  # nothing emulates a GPU
+        opened = open_device(device or "local", artifact.manifest.target)
     else:
         opened = open_device(device, artifact.manifest.target)
     with opened, backend.open_session(artifact, opened, threads) as session:
@@ -183,10 +201,15 @@ def report(results: Sequence[Path], output: Path) -> None:
 
 
 def choose_backend(target: Target, name: str | None = None) -> Backend:
-    """The backend called `name`, or the one that suits the target: TVM for every CPU."""
+    """The backend called `name`, or the one that suits the target."""
     from edgecls.backends.registry import get_backend
 
-    return get_backend(name or "tvm")
+    return get_backend(name or default_backend(target))
+
+
+def default_backend(target: Target) -> str:
+    """TensorRT for a target with a GPU, TVM for every other."""
+    return "tvm" if target.gpu is None else "tensorrt"
 
 
 def _check_precision(backend: Backend, precision: PrecisionOptions) -> None:

@@ -218,13 +218,18 @@ class Member(Frozen):
 
 
 class PlanFacts(Frozen):
-    """Memory of one batch size. arena_bytes includes inputs and outputs; peak_bytes is the liveness peak."""
+    """Memory of one batch size. arena_bytes includes inputs and outputs; peak_bytes is the liveness peak.
+
+    network_layers, engine_layers: how many layers a builder was given and made of them; null where none was asked.
+    """
 
     batch: int
     calls: int
     arena_bytes: int
     peak_bytes: int
     workspace_bytes_per_thread: int
+    network_layers: int | None = None
+    engine_layers: int | None = None
 
 
 class Manifest(Frozen):
@@ -254,6 +259,11 @@ class Manifest(Frozen):
     def __post_init__(self) -> None:
         if not self.batches or self.batches[0] < 1 or list(self.batches) != sorted(set(self.batches)):
             raise ValueError(f"batches must be ascending sizes from 1 on, not {list(self.batches)}")
+
+    @property
+    def finished(self) -> bool:
+        """False while the engine is still to be built on the device: `edgecls finish`."""
+        return self.runtime != "tensorrt" or any(name.startswith("plan_") for name in self.members)
 
 
 class Artifact(Frozen):
@@ -301,10 +311,14 @@ class MeasureSettings(Frozen):
 
 
 class Samples(Frozen):
-    """Raw values of one series: nanoseconds of each run, or executed instructions per inference."""
+    """Raw values of one series: nanoseconds of each run, or executed instructions per inference.
+
+    gpu_ns: of the same runs, what the GPU's own events say of the kernels alone, where there is a GPU.
+    """
 
     kind: Literal["time_ns", "instructions"]
     values: tuple[int, ...]
+    gpu_ns: tuple[int, ...] = ()
 
 
 class KernelTime(Frozen):

@@ -50,7 +50,7 @@ class TensorRTBackend:
             built = None
             if not why_none:
                 try:
-                    built, plan, _ = build(network, _RTX, capability=gpu.compute_capability,
+                    built, plan, _ = build(network, _RTX, capability=gpu.compute_capability, tf32=options.tf32,
                                            progress=_naming(network, progress))
                     if gpu.rtx:
                         facts["plan"] = f"plan_{index}.bin"
@@ -67,9 +67,11 @@ class TensorRTBackend:
             builds.append(built)
             parts.append(make_part(network, built, facts))
         versions = {b.version for b in builds if b is not None}
-        recipe = Recipe(parts=tuple(parts), compute_capability=gpu.compute_capability, evidence=why_none or (
-            "" if gpu.rtx else f"layers as tensorrt-rtx {', '.join(versions)} fuses them for this compute capability; "
-                               "its plan is not what runs on this GPU"))
+        evidence = why_none or ("" if gpu.rtx else (
+            f"layers as tensorrt-rtx {', '.join(versions)} fuses them for this compute capability; "
+            "its plan is not what runs on this GPU"))
+        recipe = Recipe(parts=tuple(parts), compute_capability=gpu.compute_capability, tf32=options.tf32,
+                        evidence=evidence)
         manifest = self._manifest(graph, target, options, made, builds, parts, gpu)
         return write_bundle(output, manifest, {**members, MEMBER: encode_json(recipe, indent=True)})
 

@@ -126,14 +126,17 @@ def check(network: Network, library: Library) -> list[Unsupported]:
     return []
 
 
-def build(network: Network, library: Library, *, capability: str | None, cache: bytes = b"", place: Place | None = None,
-          progress: Progress = silent) -> tuple[Built, bytes, bytes]:
+def build(network: Network, library: Library, *, capability: str | None, tf32: bool = False, cache: bytes = b"",
+          place: Place | None = None, progress: Progress = silent) -> tuple[Built, bytes, bytes]:
     """(facts, plan, timing cache). capability: "8.6" ahead of time, None for the GPU of `place`.
+
+    tf32: float32 products may round their factors to 10 bits of mantissa.
 
     Raises UnsupportedError (nodes), MissingExtraError (library), DeviceError (no GPU), ToolchainError (the builder
     gives no engine, crashes, or runs out of memory).
     """
-    request = {"do": "build", "library": library, "compute_capability": capability, "profiles": network.profiles}
+    request = {"do": "build", "library": library, "compute_capability": capability, "tf32": tf32,
+               "profiles": network.profiles}
     answer, blobs = ask(place or Place(), request, network.onnx, cache, progress, ("plan_bytes", "cache_bytes"))
     return msgspec.convert(answer, Built), blobs[0], blobs[1]
 

@@ -41,14 +41,15 @@ def finish_bundle(artifact: Artifact, device: Device, output: Path, progress: Pr
     networks, builds, parts = [], [], []
     for index, part in enumerate(recipe.parts):
         network = _network(artifact, part, members)
-        built, plan, cache = build(network, "tensorrt", capability=None, cache=cache, place=place, progress=progress)
+        built, plan, cache = build(network, "tensorrt", capability=None, tf32=recipe.tf32, cache=cache,
+                                   place=place, progress=progress)
         members[f"plan_{index}.bin"] = plan
         networks.append(network)
         builds.append(built)
         parts.append(make_part(network, built, {"network": str(part.network), "plan": f"plan_{index}.bin"}))
     if cache:
         _keep_cache(cache_file, cache, progress)
-    recipe = Recipe(parts=tuple(parts), compute_capability=recipe.compute_capability, built_on=BuiltOn(
+    recipe = msgspec.structs.replace(recipe, parts=tuple(parts), evidence="", built_on=BuiltOn(
         gpu=str(gpu["name"]), compute_capability=str(gpu["compute_capability"]), driver=str(here.get("driver", ""))))
     return _write(artifact, output, members, recipe, networks, builds)
 

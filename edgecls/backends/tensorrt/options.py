@@ -15,5 +15,8 @@ class TensorRTOptions(Frozen):
     evidence: Annotated[bool, msgspec.Meta(
         description="for a GPU that TensorRT-RTX can build for but does not run on, build its plan all the same: it "
                     "shows how layers fuse, and runs nowhere")] = True
+    tf32: Annotated[bool, msgspec.Meta(
+        description="let products in float32 round their factors to TF32's 10 bits of mantissa: faster on compute "
+                    "capability 8.0 and newer, and no longer float32")] = False
     separate: Annotated[bool, msgspec.Meta(
         description="one engine for each batch size, each with its own copy of the weights")] = False

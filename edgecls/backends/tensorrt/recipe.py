@@ -48,13 +48,14 @@ class Part(Frozen):
 class Recipe(Frozen):
     """strongly_typed: the graphs fix every type, so a builder takes no precision flags (TensorRT 10, 11 and RTX).
 
-    compute_capability: of the GPU the engines are for. built_on: null while they were not built on a GPU.
-    evidence: what is known of fusion without that GPU, in words.
+    tf32: whether float32 products may be TF32. compute_capability: of the GPU the engines are for. built_on: null while
+    they were not built on a GPU. evidence: what is known of fusion without that GPU, in words.
     """
 
     parts: tuple[Part, ...]
     compute_capability: str
     strongly_typed: bool = True
+    tf32: bool = False
     built_on: BuiltOn | None = None
     evidence: str = ""
     version: int = RECIPE_VERSION

@@ -11,7 +11,7 @@ follow it.
     load      plan -> whether this machine's library takes it
 
 Requests: {"do", "library": "tensorrt_rtx" | "tensorrt", "model_bytes", "cache_bytes", "compute_capability": "8.6" or
-null for the GPU that is here, "profiles": [{input: shape}]}.
+null for the GPU that is here, "profiles": [{input: shape}], "tf32": bool}.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ MAX_BYTES = 1 << 34
 
 
 def main() -> None:
+    sys.path[:] = [p for p in sys.path if Path(p or ".").resolve() != Path(__file__).resolve().parent]  # its neighbours
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever the library prints goes to standard error
     request = json.loads(sys.stdin.buffer.readline(MAX_LINE))
@@ -191,6 +192,8 @@ def build(request: Any, blobs: Any, progress: Progress) -> Answer:
     network, _parser = parse(trt, logger, builder, blobs["model"])
     config = builder.create_builder_config()
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+    if hasattr(trt.BuilderFlag, "TF32") and not request["tf32"]:  # it is on unless cleared
+        config.clear_flag(trt.BuilderFlag.TF32)
     if hasattr(trt, "IProgressMonitor"):
         monitor = make_monitor(trt, progress)  # a name, because the library does not keep it alive
         config.progress_monitor = monitor

@@ -17,7 +17,7 @@ import msgspec
 
 from edgecls.bundle import open_bundle
 from edgecls.errors import BundleError, DataError, UnsupportedError
-from edgecls.interfaces import Backend, Finishing, Progress, Session, silent
+from edgecls.interfaces import Backend, Device, Finishing, Progress, Session, silent
 from edgecls.output import check_writable, work_folder, write_beside
 from edgecls.types import Artifact, ExportedGraph, Gate, MeasureSettings, OptimizedGraph, Target, TensorSpec
 
@@ -81,7 +81,6 @@ def compile_model(model: Path, target: Target, output: Path, *, backend: str | N
 def finish(bundle: Path, output: Path, *, device: str | None = None, progress: Progress = silent) -> Artifact:
     """Build the engines of a bundle on the machine with its GPU: this one, or `device`. Raises EdgeclsError."""
     from edgecls.backends.registry import backend_for
-    from edgecls.devices import open_device
 
     check_writable(output)
     artifact = open_bundle(bundle)
@@ -89,8 +88,18 @@ def finish(bundle: Path, output: Path, *, device: str | None = None, progress: P
     if not isinstance(backend, Finishing):
         raise BundleError(f"{bundle}: was compiled by {artifact.manifest.backend}, which leaves nothing to finish",
                           "run it as it is")
-    with open_device(device or "local", artifact.manifest.target) as opened:
+    with _gpu_device(artifact, device) as opened:
         return backend.finish(artifact, opened, output, progress)
+
+
+def _gpu_device(artifact: Artifact, device: str | None) -> Device:
+    """Nothing emulates a GPU, and an engine does not care which CPU is beside it."""
+    from edgecls.devices import open_device
+    from edgecls.targets import native_target
+
+    if device in (None, "local"):
+        return open_device("local", native_target())
+    return open_device(device, artifact.manifest.target)
 
 
 @contextmanager
@@ -103,8 +112,8 @@ def open_session(artifact: Artifact, device: str | None = None, threads: int = 1
     backend = backend_for(artifact)
     if artifact.manifest.runtime in _HOST_RUNTIMES:
         opened = open_device(device or "local", native_target())
-    elif artifact.manifest.runtime in _GPU_RUNTIMES:  # nothing emulates a GPU
-        opened = open_device(device or "local", artifact.manifest.target)
+    elif artifact.manifest.runtime in _GPU_RUNTIMES:
+        opened = _gpu_device(artifact, device)
     else:
         opened = open_device(device, artifact.manifest.target)
     with opened, backend.open_session(artifact, opened, threads) as session:

@@ -263,4 +263,4 @@ def _died(status: int, complaint: str, place: Place) -> EdgeclsError:
         return ToolchainError(f"NVIDIA's library crashed on {place.name} ({name})" + (f": {last}" if last else ""),
                               "install the newest version of it and its driver; `edgecls doctor` shows what is here")
     return ToolchainError(f"the builder's process on {place.name} ended with status {status}: {last[:_SHOWN]}",
-                          "check that python3 there is version 3.6 or newer and has TensorRT")
+                          "check that python3 there is version 3.8 or newer and has TensorRT")

@@ -125,9 +125,9 @@ class _Runner:
                 self._stack.callback(driver.free, self._device[spec.name])
                 self._host[spec.name] = driver.pin(spec_bytes(spec))
                 self._stack.callback(driver.unpin, self._host[spec.name])
-                self._context.set_tensor_address(spec.name, self._device[spec.name])
+                self._must(self._context.set_tensor_address(spec.name, self._device[spec.name]), spec)
             for spec in specs[0]:
-                self._context.set_input_shape(spec.name, spec.shape)
+                self._must(self._context.set_input_shape(spec.name, spec.shape), spec)
             self._events = tuple(self._event() for _ in range(2))
             self._enqueue()  # the first run compiles and allocates, which no capture may
             driver.synchronize(stream)
@@ -160,6 +160,11 @@ class _Runner:
     def close(self) -> None:
         self._stack.close()
         self._context = None
+
+    def _must(self, accepted: bool, spec: TensorSpec) -> None:
+        if not accepted:
+            raise BundleError(f"the plan has no tensor {spec.name!r} of shape {list(spec.shape)}, unlike the manifest",
+                              "compile the model again with this version of edgecls")
 
     def _event(self) -> Handle:
         event = self._driver.create_event()

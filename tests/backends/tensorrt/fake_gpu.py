@@ -116,7 +116,7 @@ class FakeDriver:
 
 
 def fake_tensorrt(driver: FakeDriver, *, version: str = VERSION, profiles: int = 1, context: bool = True,
-                  engine: bool = True, runs: bool = True) -> Any:
+                  engine: bool = True, runs: bool = True, tensors: str = "xy") -> Any:
     """A FAKE module: its engine doubles the bytes of "x" into "y"."""
 
     class Context:
@@ -124,11 +124,12 @@ def fake_tensorrt(driver: FakeDriver, *, version: str = VERSION, profiles: int =
             self.addresses: dict[str, int] = {}
             self.profile = 0
 
-        def set_tensor_address(self, name: str, address: int) -> None:
+        def set_tensor_address(self, name: str, address: int) -> bool:
             self.addresses[name] = address
+            return name in tensors
 
-        def set_input_shape(self, name: str, shape: tuple[int, ...]) -> None:
-            pass
+        def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+            return True
 
         def set_optimization_profile_async(self, index: int, stream: int) -> None:
             self.profile = index

@@ -149,6 +149,18 @@ def test_an_interrupt_ends_the_builder(monkeypatch):
     assert started[0].poll() is not None
 
 
+def test_the_worker_runs_on_the_oldest_python_of_a_device():
+    """JetPack 5 has Python 3.8; of edgecls nothing is there."""
+    import ast
+
+    from edgecls.backends.tensorrt.build import WORKER
+
+    tree = ast.parse(WORKER.read_text(), feature_version=(3, 8))
+    imported = {n.module or "" for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)} | {
+        a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
+    assert imported <= {"__future__", "ctypes", "json", "os", "platform", "re", "sys", "time", "pathlib", "typing"}
+
+
 def test_without_a_gpu_a_plan_is_not_even_tried():
     if "missing" not in facts(Place())["gpu"]:
         pytest.skip("this machine has a GPU: pytest -m gpu tests the rest")

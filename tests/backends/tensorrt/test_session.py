@@ -94,6 +94,7 @@ def test_an_engine_that_cannot_be_captured_is_enqueued(call, bundle, gpu):
     ({"engine": False}, BundleError, "does not take its plan"),
     ({"context": False}, DeviceError, "too little memory on the GPU"),
     ({"runs": False}, DeviceError, "does not run on this GPU"),
+    ({"tensors": "x"}, BundleError, "no tensor 'y'"),
 ])
 def test_a_library_that_says_no_is_one_message(how, error, message, bundle, gpu):
     driver = FakeDriver()

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import psutil
 
+from benchmarks.command_line import run_main
 from benchmarks.evidence import Column, Evidence, Row, commit, say
 from benchmarks.models import LITE0, MODELS, add_onnx_option, model_file
 from benchmarks.process_tree import INTERVAL_S, TreeUse, run_sampled
@@ -119,4 +120,4 @@ def _kb(count: int) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from benchmarks.command_line import run_main
 from benchmarks.evidence import Column, Evidence, runtime_hash, say
 from benchmarks.models import LITE0, MODELS, add_onnx_option, model_file
 from edgecls import pipeline
@@ -64,4 +65,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

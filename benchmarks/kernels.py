@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.arm_mix import Mix, mix_of
+from benchmarks.command_line import positive, run_main
 from benchmarks.executed import blocks_of_one_run
 from edgecls.bundle import open_bundle
 from edgecls.types import Artifact
@@ -58,10 +59,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--kernel", metavar="SUBSTRING", action="append", default=[])
-    parser.add_argument("--top", type=int, metavar="N")
+    parser.add_argument("--top", type=positive, metavar="N")
     args = parser.parse_args()
     print(table(count_kernels(open_bundle(args.bundle)), args.kernel, args.top))
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

@@ -16,6 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.command_line import run_main
+from edgecls.errors import DataError
 from edgecls.frontend import export_lite0, export_onnx, save_onnx
 from edgecls.frontend.presets import PRESETS
 from edgecls.types import ExportedGraph
@@ -68,8 +70,10 @@ MODELS: dict[str, tuple[Callable[[], Any], str]] = {
 def model_file(name: str, folder: Path) -> Path:
     """FOLDER/NAME.onnx of one of MODELS or LITE0; exported when it is not there yet.
 
-    Raises MissingExtraError, or ImportError for a package of edgecls[zoo].
+    Raises DataError for another name, MissingExtraError, or ImportError for a package of edgecls[zoo].
     """
+    if name not in (LITE0, *MODELS):
+        raise DataError(f"no network is called {name!r}", f"choose one of: {', '.join((LITE0, *MODELS))}")
     path = folder / f"{name}.onnx"
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
@@ -141,4 +145,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

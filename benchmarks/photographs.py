@@ -18,6 +18,7 @@ from typing import Any, cast
 
 import msgspec
 
+from benchmarks.command_line import run_main
 from benchmarks.evidence import Column, Evidence, Row, runtime_hash, say
 from benchmarks.models import LITE0, add_onnx_option, model_file
 from benchmarks.zoo_under_qemu import number
@@ -148,4 +149,4 @@ def _progress(stage: str, done: int, total: int) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from benchmarks.command_line import positive, run_main
 from benchmarks.evidence import Column, Evidence, Row, runtime_hash, say
 from benchmarks.models import LITE0, MODELS, add_onnx_option, model_file
 from edgecls import pipeline
@@ -72,7 +73,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", metavar="NAME", choices=(LITE0, *MODELS), default=(LITE0, *MODELS))
     parser.add_argument("--targets", nargs="+", metavar="NAME", choices=(ARM64, ARMV7), default=(ARM64, ARMV7))
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--threads", type=positive, default=1)
     parser.add_argument("-o", "--output", type=Path, default=Path("benchmarks/results/zoo.json"))
     add_onnx_option(parser)
     args = parser.parse_args()
@@ -107,4 +108,4 @@ def _progress(stage: str, done: int, total: int) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

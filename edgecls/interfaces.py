@@ -30,6 +30,9 @@ from edgecls.types import (
 
 Options = TypeVar("Options", bound=Frozen)
 
+PATIENCE_S = 1800.0
+"""Device.patience_s unless told: an inference of a large network takes minutes in emulation."""
+
 
 class Progress(Protocol):
     """Called by long work: `stage` names it for a person, done of total (total 0: unknown)."""
@@ -61,12 +64,14 @@ class Process(Protocol):
 class Device(Protocol):
     """Where an artifact runs. arch: what programs must be built for. libc: "glibc 2.36", "static" or None.
 
-    emulated: times measured on it mean nothing.
+    emulated: times measured on it mean nothing. patience_s: how many seconds a program there may neither take nor give
+    a byte before it counts as hung.
     """
 
     name: str
     arch: Arch
     emulated: bool
+    patience_s: float
 
     def facts(self) -> DeviceFacts: ...
 

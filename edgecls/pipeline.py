@@ -17,7 +17,7 @@ import msgspec
 
 from edgecls.bundle import open_bundle
 from edgecls.errors import BundleError, DataError, UnsupportedError
-from edgecls.interfaces import Backend, Device, Finishing, Progress, Session, silent
+from edgecls.interfaces import PATIENCE_S, Backend, Device, Finishing, Progress, Session, silent
 from edgecls.output import check_writable, work_folder, write_beside
 from edgecls.types import Artifact, ExportedGraph, Gate, MeasureSettings, OptimizedGraph, Target, TensorSpec
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 Note = Callable[[str], None]
 _HOST_RUNTIMES = ("onnxruntime", "null")
 _GPU_RUNTIMES = ("tensorrt", "tensorrt-rtx")
+_BUILD_PATIENCE_S = 3600.0  # a builder that tries kernels can be silent for a long time
 
 
 def quiet(text: str) -> None:
@@ -88,34 +89,39 @@ def finish(bundle: Path, output: Path, *, device: str | None = None, progress: P
     if not isinstance(backend, Finishing):
         raise BundleError(f"{bundle}: was compiled by {artifact.manifest.backend}, which leaves nothing to finish",
                           "run it as it is")
-    with _gpu_device(artifact, device) as opened:
+    with _gpu_device(artifact, device, _BUILD_PATIENCE_S) as opened:
         return backend.finish(artifact, opened, output, progress)
 
 
-def _gpu_device(artifact: Artifact, device: str | None) -> Device:
+def _gpu_device(artifact: Artifact, device: str | None, patience: float) -> Device:
     """Nothing emulates a GPU, and an engine does not care which CPU is beside it."""
     from edgecls.devices import open_device
     from edgecls.targets import native_target
 
     if device in (None, "local"):
-        return open_device("local", native_target())
-    return open_device(device, artifact.manifest.target)
+        return open_device("local", native_target(), patience)
+    return open_device(device, artifact.manifest.target, patience)
 
 
 @contextmanager
-def open_session(artifact: Artifact, device: str | None = None, threads: int = 1) -> Iterator[Session]:
-    """Run `artifact` on `device` (see edgecls.devices.open_device); host runtimes always run on this machine."""
+def open_session(artifact: Artifact, device: str | None = None, threads: int = 1,
+                 timeout: float | None = None) -> Iterator[Session]:
+    """Run `artifact` on `device` (see edgecls.devices.open_device); host runtimes always run on this machine.
+
+    timeout: seconds of silence after which the device counts as hung; None: interfaces.PATIENCE_S.
+    """
     from edgecls.backends.registry import backend_for
     from edgecls.devices import open_device
     from edgecls.targets import native_target
 
     backend = backend_for(artifact)
+    patience = PATIENCE_S if timeout is None else timeout
     if artifact.manifest.runtime in _HOST_RUNTIMES:
-        opened = open_device(device or "local", native_target())
+        opened = open_device(device or "local", native_target(), patience)
     elif artifact.manifest.runtime in _GPU_RUNTIMES:
-        opened = _gpu_device(artifact, device)
+        opened = _gpu_device(artifact, device, patience)
     else:
-        opened = open_device(device, artifact.manifest.target)
+        opened = open_device(device, artifact.manifest.target, patience)
     with opened, backend.open_session(artifact, opened, threads) as session:
         yield session
 
@@ -159,19 +165,19 @@ def explain(bundle: Path) -> ExplainResult:
 
 
 def classify(bundle: Path, images: Sequence[Path], *, device: str | None = None, threads: int = 1, top: int = 5,
-             progress: Progress = silent) -> RunResult:
+             timeout: float | None = None, progress: Progress = silent) -> RunResult:
     """The `top` likeliest classes of each image. A bad image is refused before the device is opened."""
     from edgecls.harness import check_images, run_images
 
     artifact = open_bundle(bundle)
     check_images(artifact.manifest.contract, images, progress)
-    with open_session(artifact, device, threads) as session:
+    with open_session(artifact, device, threads, timeout) as session:
         return run_images(session, images, top, progress)
 
 
 def validate(bundle: Path, data: Path, *, reference: Path | None = None, device: str | None = None, threads: int = 1,
-             limit: int | None = None, gate: Gate | None = None, progress: Progress = silent,
-             note: Note = quiet) -> AccuracyResult:
+             timeout: float | None = None, limit: int | None = None, gate: Gate | None = None,
+             progress: Progress = silent, note: Note = quiet) -> AccuracyResult:
     """Accuracy of a bundle on a data set; with `reference`, an ONNX file, also against ONNX Runtime."""
     from edgecls.harness import load_dataset, validate_accuracy
 
@@ -181,20 +187,21 @@ def validate(bundle: Path, data: Path, *, reference: Path | None = None, device:
     _tell(dataset.notes, note)
     gate = gate or Gate()
     if reference is None:
-        with open_session(artifact, device, threads) as session:
+        with open_session(artifact, device, threads, timeout) as session:
             return validate_accuracy(session, None, dataset, gate, progress)
-    with open_reference(reference, artifact, note) as oracle, open_session(artifact, device, threads) as session:
+    with (open_reference(reference, artifact, note) as oracle,
+          open_session(artifact, device, threads, timeout) as session):
         return validate_accuracy(session, oracle, dataset, gate, progress)
 
 
 def bench(bundle: Path, *, device: str | None = None, settings: MeasureSettings | None = None,
-          progress: Progress = silent) -> Measurement:
+          timeout: float | None = None, progress: Progress = silent) -> Measurement:
     """Latency of a bundle; under emulation the instructions it executes."""
     from edgecls.harness import measure_latency
 
     settings = settings or MeasureSettings()
     artifact = open_bundle(bundle)
-    with open_session(artifact, device, settings.threads) as session:
+    with open_session(artifact, device, settings.threads, timeout) as session:
         # a program started here inherits this process's CPUs; what a remote or emulated one may use is not known
         here = device in (None, "local") and not session.emulated
         return measure_latency(session, settings, progress, tools=artifact.manifest.toolchain,

@@ -34,8 +34,9 @@ class Cache(Frozen):
 class Cpu(Frozen):
     """name: LLVM's -mcpu. features: ISA features code may rely on, in the words of targets.FEATURES.
 
-    vector_bits and vector_registers describe the float unit; fma_pipes how many vector FMAs start per cycle,
-    fma_latency their cycles, load_ports vector loads per cycle. cores and clock_mhz are the board's.
+    vector_bits and vector_registers describe the float unit; fma_pipes how many of its pipes do vector FMAs (one that
+    is narrower than a vector counts as one), fma_latency their cycles, load_ports vector loads per cycle. cores and
+    clock_mhz are the board's.
     """
 
     name: str

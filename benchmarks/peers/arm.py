@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.arm_mix import Mix, mix_of
+from benchmarks.command_line import run_main
 from benchmarks.evidence import Column, Evidence, Row, runtime_hash, say
 from benchmarks.executed import blocks_of_one_run
 from benchmarks.models import MODELS, add_onnx_option, model_file
@@ -198,4 +199,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

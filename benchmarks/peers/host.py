@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.command_line import positive, run_main
 from benchmarks.evidence import Column, Evidence, Row, commit, say
 from benchmarks.models import MODELS, add_onnx_option, model_file
 from benchmarks.peers.engines import OURS, PEERS, RECIPES
@@ -54,8 +55,8 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", metavar="NAME", choices=tuple(MODELS), default=NETWORKS)
     parser.add_argument("--engines", nargs="+", metavar="NAME", choices=PEERS, default=PEERS,
                         help=f"peers, of {', '.join(PEERS)}; all when none is given")
-    parser.add_argument("--threads", nargs="+", type=int, metavar="N", default=(1, 2))
-    parser.add_argument("--rounds", type=int, metavar="N", default=16,
+    parser.add_argument("--threads", nargs="+", type=positive, metavar="N", default=(1, 2))
+    parser.add_argument("--rounds", type=positive, metavar="N", default=16,
                         help="turns of each engine (default: %(default)s)")
     parser.add_argument("--venv", type=Path, metavar="FOLDER", default=Path("build/peers-venv"),
                         help="where the peers are, or are installed to (default: %(default)s)")
@@ -137,4 +138,4 @@ COLUMNS = (
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

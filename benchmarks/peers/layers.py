@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.command_line import positive, run_main
 from benchmarks.evidence import commit, machine, markdown_table, say
 from benchmarks.models import add_onnx_option, model_file
 from benchmarks.peers.floors import RateMeter, Rates, best, pin
@@ -89,8 +90,8 @@ def by_family(calls: Sequence[Call], peak: float) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("network", help="a name, an ONNX file, or a bundle for this machine")
-    parser.add_argument("--threads", type=int, default=1, metavar="N")
-    parser.add_argument("--runs", type=int, default=100, metavar="N", help="profiled runs (default: %(default)s)")
+    parser.add_argument("--threads", type=positive, default=1, metavar="N")
+    parser.add_argument("--runs", type=positive, default=100, metavar="N", help="profiled runs (default: %(default)s)")
     parser.add_argument("--sort", action="store_true", help="by lost time, not in the plan's order")
     parser.add_argument("--json", type=Path, metavar="FILE")
     add_onnx_option(parser)
@@ -102,7 +103,7 @@ def main() -> None:
         meter, weights = RateMeter(folder), artifact.manifest.weights_bytes
         rounds, whole = [meter.measure(args.threads, weights)], list[float]()
         times: dict[int, list[float]] = {}
-        with pipeline.open_session(artifact, threads=args.threads) as session:
+        with pipeline.open_session(artifact, "local", args.threads) as session:
             for done in range(_ROUNDS):
                 say(f"round {done + 1} of {_ROUNDS}")
                 runs = max(1, args.runs // _ROUNDS)
@@ -139,4 +140,4 @@ def _bundle(network: str, onnx: Path, folder: Path) -> Path:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

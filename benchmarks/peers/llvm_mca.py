@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.arm_mix import Mix, mix_of
+from benchmarks.command_line import positive, run_main
 from benchmarks.executed import LIBRARY, blocks_of_one_run
 from edgecls.bundle import open_bundle, read_member
 from edgecls.devices import Block
@@ -98,7 +99,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--kernel", metavar="SUBSTRING", action="append", default=[])
-    parser.add_argument("--top", type=int, metavar="N", default=20)
+    parser.add_argument("--top", type=positive, metavar="N", default=20)
     parser.add_argument("--cpu", metavar="NAME", default="cortex-a72", help="default: %(default)s")
     args = parser.parse_args()
     artifact = open_bundle(args.bundle)
@@ -110,4 +111,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

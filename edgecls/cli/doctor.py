@@ -17,6 +17,7 @@ from typing import NamedTuple
 import click
 
 from edgecls import __version__
+from edgecls.cli import options
 
 BASE = ("numpy", "onnx", "onnxruntime", "msgspec", "pillow", "pyelftools", "click", "rich")
 PINNED = {"apache-tvm": "0.27.0.post1", "apache-tvm-ffi": "0.1.14.post1"}
@@ -48,15 +49,19 @@ class Finding(NamedTuple):
 
 
 @click.command(name="doctor")
+@options.quiet_option
 @click.pass_context
-def command(ctx: click.Context) -> None:
+def command(ctx: click.Context, quiet: bool) -> None:
     """Check this machine and say how to repair it.
 
-    Ends with exit code 2 only when edgecls itself cannot work; what is optional is merely named.
+    Ends with exit code 2 only when edgecls itself cannot work; what is optional is merely named. With --quiet only what
+    is missing or broken is shown.
     """
     findings = [*_base(), *_toolchains(), *_emulators(), *_gpu(), *_extras()]
     width = max(len(f.subject) for f in findings)
     for finding in findings:
+        if quiet and finding.state == "ok":
+            continue
         click.echo(f"{finding.state:<7}  {finding.subject:<{width}}  {finding.text}")
         if finding.fix:
             click.echo(f"{'':<7}  {'':<{width}}  fix: {finding.fix}")

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from edgecls.cli import options
-from edgecls.cli.console import JsonOutput
+from edgecls.cli.console import Console, JsonOutput
 from edgecls.cli.text import megabytes, one_line, table
 from edgecls.contract import Contract
 from edgecls.types import Layer, Manifest, Precision
@@ -18,12 +18,15 @@ from edgecls.types import Layer, Manifest, Precision
 @click.command(name="explain")
 @options.bundle_argument
 @options.json_option
-def command(bundle: Path, json_file: str | None) -> None:
+@options.quiet_option
+def command(bundle: Path, json_file: str | None, quiet: bool) -> None:
     """Show what is in a bundle and why: target, contract, memory, passes and the table of layers."""
     from edgecls import pipeline
 
     output = JsonOutput(json_file, bundle)
-    result = pipeline.explain(bundle)
+    with Console(quiet) as console:
+        console.progress("verifying the bundle", 0, 0)
+        result = pipeline.explain(bundle)
     manifest = result.manifest
     output.say("\n".join(_facts(bundle, result.artifact, manifest)))
     output.say("\n" + table(["batch", "calls", "arena", "peak", "workspace/thread"],

@@ -69,6 +69,8 @@ device_option = click.option("--on", "device", metavar="DEVICE",
                                   "Default: local when this machine runs the target's code, else qemu.")
 threads_option = click.option("--threads", type=click.IntRange(1, 256), default=1, show_default=True,
                               help="Threads that share one inference.")
+timeout_option = click.option("--timeout", type=click.IntRange(1, 1_000_000), metavar="SECONDS",
+                              help="Give up when the device has been silent for so long. Default: 1800.")
 limit_option = click.option("--limit", type=click.IntRange(1), metavar="N",
                             help="Use N images only, the same ones each time, spread evenly over the classes.")
 json_option = click.option("--json", "json_file", metavar="FILE", type=click.Path(allow_dash=True),

@@ -7,19 +7,24 @@ import contextlib
 import click
 import msgspec
 
+from edgecls.cli import options
+from edgecls.cli.console import Console
 from edgecls.cli.text import printable, table
 
 
 @click.command(name="targets")
 @click.argument("name", required=False, metavar="[NAME|FILE]")
-def command(name: str | None) -> None:
+@options.quiet_option
+def command(name: str | None, quiet: bool) -> None:
     """List the targets, or show one with the source of each number."""
     from edgecls.errors import TargetError
     from edgecls.targets import list_targets, load_target, native_target
 
     if name is None:
         boards = list_targets()
-        with contextlib.suppress(TargetError):  # a machine edgecls has no words for can still compile for others
+        # a machine edgecls has no words for can still compile for others
+        with Console(quiet) as console, contextlib.suppress(TargetError):
+            console.progress("describing this machine", 0, 0)
             boards.append(native_target())
         click.echo(table(["target", "cpu", "cores", "memory", "gpu", "description"],
                          [(t.name, f"{t.cpu.arch} {t.cpu.name}", t.cpu.cores, f"{t.memory_mb} MB",

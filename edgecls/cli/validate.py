@@ -18,6 +18,7 @@ from edgecls.types import Gate
 @click.option("--reference", type=options.FILE, metavar="ONNX", help="Compare with ONNX Runtime on this model.")
 @options.device_option
 @options.threads_option
+@options.timeout_option
 @options.limit_option
 @click.option("--min-top1", type=options.Fraction(), help="Fail (exit code 2) under this accuracy.")
 @click.option("--min-agreement", type=options.Fraction(), help="Fail under this agreement with the reference.")
@@ -27,7 +28,7 @@ from edgecls.types import Gate
 @options.quiet_option
 @click.pass_context
 def command(ctx: click.Context, bundle: Path, data: Path, reference: Path | None, device: str | None, threads: int,
-            limit: int | None, min_top1: float | None, min_agreement: float | None,
+            timeout: int | None, limit: int | None, min_top1: float | None, min_agreement: float | None,
             max_logit_difference: float | None, json_file: str | None, quiet: bool) -> None:
     """Measure a bundle's accuracy against labels and ONNX Runtime."""
     output = JsonOutput(json_file, bundle, data, reference)
@@ -38,8 +39,8 @@ def command(ctx: click.Context, bundle: Path, data: Path, reference: Path | None
     from edgecls.cli.summary import accuracy_lines
 
     with Console(quiet) as console:
-        result = pipeline.validate(bundle, data, reference=reference, device=device, threads=threads, limit=limit,
-                                   gate=gate, progress=console.progress, note=console.note)
+        result = pipeline.validate(bundle, data, reference=reference, device=device, threads=threads, timeout=timeout,
+                                   limit=limit, gate=gate, progress=console.progress, note=console.note)
     output.say("\n".join(accuracy_lines(result)))
     output.write(result)
     if result.gate is not None and not result.gate.passed:

@@ -9,19 +9,25 @@ from edgecls.devices.local import LocalDevice, host_lacks
 from edgecls.devices.qemu import Block, QemuDevice
 from edgecls.devices.ssh import SshAddress, SshDevice
 from edgecls.errors import DeviceError
-from edgecls.interfaces import Device
+from edgecls.interfaces import PATIENCE_S, Device
 from edgecls.types import Target
 
 __all__ = ["Block", "LocalDevice", "QemuDevice", "SshAddress", "SshDevice", "host_lacks", "open_device"]
 
 
-def open_device(spec: str | None, target: Target) -> Device:
-    """The device to run code for `target` on; use it as a context manager.
+def open_device(spec: str | None, target: Target, patience_s: float = PATIENCE_S) -> Device:
+    """The device to run code for `target` on; use it as a context manager. patience_s: see Device.
 
     spec None: this machine when it has the target's ISA and features, else qemu. "local" | "qemu" |
     "ssh://[user@]host[:port]" (EDGECLS_SSH_CONFIG names a file to use in place of the user's ssh configuration).
     Raises DeviceError when it cannot be used or cannot run the target's code.
     """
+    device = _open(spec, target)
+    device.patience_s = patience_s
+    return device
+
+
+def _open(spec: str | None, target: Target) -> LocalDevice | SshDevice:
     lacks = host_lacks(target)
     if spec is None:
         return QemuDevice(target) if lacks else LocalDevice()

@@ -14,7 +14,7 @@ from edgecls.devices.facts import libc_here, make_facts, read_here
 from edgecls.devices.files import check_names, sha256_of
 from edgecls.devices.process import PipeProcess
 from edgecls.errors import DeviceError, TargetError
-from edgecls.interfaces import Process
+from edgecls.interfaces import PATIENCE_S, Process
 from edgecls.targets import host_arch, host_features
 from edgecls.types import Arch, DeviceFacts, Target
 
@@ -37,6 +37,7 @@ class LocalDevice:
     """edgecls.interfaces.Device on this machine: files go to fresh owner-only folders, which close() removes."""
 
     emulated = False
+    patience_s = PATIENCE_S
 
     def __init__(self, name: str = "local", arch: Arch | None = None) -> None:
         self.name = name

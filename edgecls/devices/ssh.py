@@ -26,7 +26,7 @@ from edgecls.devices.facts import FILES, MAX_BYTES, make_facts
 from edgecls.devices.files import check_names, sha256_of
 from edgecls.devices.process import PipeProcess
 from edgecls.errors import DeviceError
-from edgecls.interfaces import Process
+from edgecls.interfaces import PATIENCE_S, Process
 from edgecls.types import Arch, DeviceFacts
 
 _ADDRESS = re.compile(r"ssh://(?:(?P<user>[A-Za-z0-9_][A-Za-z0-9_.-]{0,63})@)?"
@@ -85,6 +85,7 @@ class SshDevice:
     """edgecls.interfaces.Device over ssh."""
 
     emulated = False
+    patience_s = PATIENCE_S
 
     def __init__(self, address: SshAddress, config: Path | None = None) -> None:
         """Connect. config: a file to use in place of the user's own ssh configuration.

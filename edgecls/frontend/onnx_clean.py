@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 
+import numpy as np
 import onnx
 import onnx.checker
 import onnx.helper
+import onnx.numpy_helper
 import onnx.shape_inference
 import onnx.version_converter
 
@@ -17,6 +19,8 @@ OPSET = 18
 MAX_OPSET = 21  # what the oldest supported ONNX Runtime (1.20) runs
 BATCH = "batch"
 _STANDARD = ("", "ai.onnx")
+_FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
+_WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul", "BatchNormalization")
 _SHAPE_HINT = "export the network with a fixed shape, or fix it with onnxruntime.tools.make_dynamic_shape_fixed"
 
 
@@ -31,6 +35,7 @@ def clean(model: onnx.ModelProto, origin: str, input_size: tuple[int, int] | Non
     _complete_outputs(model)
     strip(model)
     notes = [*_convert_opset(model, origin), *_bind_inputs(model, origin, input_size)]
+    _refuse_not_finite(model, origin)
     _infer_outputs(model, origin)
     if model.ByteSize() > MAX_BYTES:
         raise ModelError(f"{origin}: is larger than 2 GiB", "edgecls takes networks of up to 2 GiB")
@@ -74,6 +79,21 @@ def _refuse_float64(model: onnx.ModelProto, origin: str) -> None:
     for value in (*model.graph.input, *model.graph.output):
         if value.type.tensor_type.elem_type == onnx.TensorProto.DOUBLE:
             raise ModelError(f"{origin}: {value.name!r} is float64", hint)
+
+
+def _refuse_not_finite(model: onnx.ModelProto, origin: str) -> None:
+    """Weights of a training that diverged: every answer would be NaN, and no two runtimes agree on what NaN does.
+
+    Infinities elsewhere are masks and bounds, and a single NaN is a marker: both are ordinary.
+    """
+    weights = {name for node in nodes(model) if node.op_type in _WEIGHTED for name in node.input}
+    for tensor in tensors(model):
+        if tensor.data_type not in _FLOATS:
+            continue
+        values = onnx.numpy_helper.to_array(tensor).astype(np.float32, copy=False)
+        if (values.size > 1 and np.isnan(values).any()) or (tensor.name in weights and not np.isfinite(values).all()):
+            raise ModelError(f"{origin}: weight {tensor.name!r} holds NaN or infinity",
+                             "export the network from a checkpoint with finite weights: its training has diverged")
 
 
 def _refuse_unknown_operators(model: onnx.ModelProto, origin: str) -> None:
@@ -162,7 +182,9 @@ def _bind_input(value: onnx.ValueInfoProto, origin: str, input_size: tuple[int, 
         if isinstance(dim, int) or (axis == 0 and dim == BATCH):
             continue
         hint = "fix it with: edgecls export ... --input-size N (or HxW)" if axis in spatial else _SHAPE_HINT
-        raise ModelError(f"{origin}: input {value.name!r}: dimension {axis} ({dim or '?'}) is dynamic", hint)
+        empty = shape.dim[axis].HasField("dim_value") and shape.dim[axis].dim_value == 0
+        what = "has size 0" if empty else f"({dim or '?'}) is dynamic"
+        raise ModelError(f"{origin}: input {value.name!r}: dimension {axis} {what}", hint)
 
 
 def _infer_outputs(model: onnx.ModelProto, origin: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import select
 import struct
 from collections.abc import Mapping, Sequence
 from types import TracebackType
@@ -26,7 +27,7 @@ from edgecls.runtime.feed import (
     tensor_bytes,
 )
 from edgecls.runtime.status import complaint, printable, tail
-from edgecls.runtime.wire import Request, Wire
+from edgecls.runtime.wire import Request, Wire, hung, ready
 from edgecls.toolchain import find_toolchain
 from edgecls.types import Array, Artifact, DeviceFacts, KernelTime, MeasureSettings, Pixels, Samples, TensorSpec
 
@@ -91,7 +92,8 @@ def open_serve_session(artifact: Artifact, device: Device, threads: int = 1) -> 
     home = device.push({"ec_run": runner, "bundle.ecls": artifact.path})
     program = f"{home}/ec_run"
     folder = _install(device, program, f"{home}/bundle.ecls", home)  # verifies every byte: --trust from here on
-    wire = Wire(device.start([program, folder, "--serve", "--trust", "--threads", str(threads)]), device.name)
+    wire = Wire(device.start([program, folder, "--serve", "--trust", "--threads", str(threads)]), device.name,
+                device.patience_s)
     try:
         calls = _check_description(wire, artifact, threads)
     except BaseException:
@@ -311,7 +313,12 @@ def _install(device: Device, program: str, bundle: str, home: str) -> str:
     process = device.start([program, "--install", bundle, home])
     try:
         said = bytearray()
-        while len(said) <= _MAX_PATH and (chunk := process.stdout.read(_MAX_PATH)):
+        while len(said) <= _MAX_PATH:
+            if not ready(process.stdout, select.POLLIN, device.patience_s):
+                raise DeviceError(*hung(device.name, device.patience_s))
+            chunk = process.stdout.read(_MAX_PATH)
+            if not chunk:
+                break
             said += chunk
         # one that talks on is not waited for: it may be stuck on the full pipe
         status = process.wait(timeout=600) if len(said) <= _MAX_PATH else 0

@@ -8,16 +8,18 @@ trusted: a reply that is not exactly what the request implies ends the conversat
 from __future__ import annotations
 
 import contextlib
+import os
+import select
 import struct
 from collections.abc import Sequence
 from enum import IntEnum
-from typing import TypeVar
+from typing import IO, TypeVar
 
 import msgspec
 
 from edgecls.errors import DataError, DeviceError, EdgeclsError
 from edgecls.frozen import decode_json
-from edgecls.interfaces import Process
+from edgecls.interfaces import PATIENCE_S, Process
 from edgecls.runtime.status import complaint, error_of, tail
 
 PROTOCOL_VERSION = 1
@@ -29,6 +31,7 @@ _STATUS = struct.Struct("<I")
 _MAGIC = 0x56534345
 _REPLY = 0x8000
 _ERROR = 0xFFFF
+_GOODBYE_S = 5.0
 
 T = TypeVar("T")
 
@@ -45,12 +48,28 @@ class Request(IntEnum):
     CLOSE = 9
 
 
+def ready(pipe: IO[bytes], event: int, patience_s: float) -> bool:
+    """Wait until reading (event select.POLLIN) or writing (POLLOUT) would not block, `patience_s` at most."""
+    poll = select.poll()
+    poll.register(pipe, event)
+    return bool(poll.poll(patience_s * 1000))
+
+
+def hung(device: str, patience_s: float) -> tuple[str, str]:
+    """Message and hint about a program that neither takes nor gives a byte."""
+    return (f"{device}: ec_run has been silent for {patience_s:g} seconds",
+            "check that the device still works; if one request really takes so long there, allow more with --timeout")
+
+
 class Wire:
     """One conversation with one process. After the first fault every further request is a DeviceError."""
 
-    def __init__(self, process: Process, device: str) -> None:
+    def __init__(self, process: Process, device: str, patience_s: float = PATIENCE_S) -> None:
+        """patience_s: see edgecls.interfaces.Device."""
+        os.set_blocking(process.stdin.fileno(), False)  # a pipe with some room takes what fits and never waits
         self._process = process
         self._device = device
+        self._patience_s = patience_s
         self._id = 0
         self._broken = ""
 
@@ -100,20 +119,23 @@ class Wire:
     def close(self) -> None:
         """Say goodbye if the process still listens, then free it. Never raises."""
         if not self._broken:
+            self._patience_s = min(self._patience_s, _GOODBYE_S)
             with contextlib.suppress(EdgeclsError):
                 self.request(Request.CLOSE, length=0)
-                self._process.wait(timeout=5)
+                self._process.wait(timeout=_GOODBYE_S)
         self._broken = self._broken or "it was closed"
         self._process.close()
 
     def _send(self, data: bytes | memoryview) -> None:
         view = memoryview(data).cast("B")
         while view:  # the pipes are unbuffered, so a write may be partial
+            self._await(self._process.stdin, select.POLLOUT)
             view = view[self._process.stdin.write(view) or 0:]
 
     def _receive(self, count: int) -> bytearray:
         data = bytearray()
         while len(data) < count:
+            self._await(self._process.stdout, select.POLLIN)
             try:
                 chunk = self._process.stdout.read(min(count - len(data), 1 << 20))
             except OSError as error:
@@ -122,6 +144,13 @@ class Wire:
                 raise self._died()
             data += chunk
         return data
+
+    def _await(self, pipe: IO[bytes], event: int) -> None:
+        if not ready(pipe, event, self._patience_s):
+            message, hint = hung(self._device, self._patience_s)
+            self._broken = "it did not answer in time"
+            self._process.close()
+            raise DeviceError(message, hint)
 
     def _reply(self, kind: Request, length: int | None, at_most: int) -> tuple[int, bytearray]:
         header = self._receive(_HEADER.size)

@@ -53,6 +53,13 @@ def test_a_sound_machine_passes(cli):
     assert "broken" not in outcome.out
 
 
+def test_quiet_names_only_what_is_missing_or_broken(cli, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    loud, quiet = cli("doctor"), cli("doctor", "--quiet")
+    assert quiet.status == 0 and "missing  ssh" in quiet.out
+    assert [line for line in loud.out.splitlines() if not line.startswith("ok ")] == quiet.out.splitlines()
+
+
 def test_a_wrong_pair_of_tvm_is_broken_and_the_fix_names_both(cli, monkeypatch):
     real = metadata.version
     monkeypatch.setattr(doctor.metadata, "version",

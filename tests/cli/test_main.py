@@ -12,6 +12,8 @@ import pytest
 from edgecls.cli import main
 from edgecls.errors import EdgeclsError, InternalError
 
+QUIET = "No progress and no notes; results and errors only."
+
 
 @pytest.fixture
 def failing(monkeypatch: pytest.MonkeyPatch):
@@ -94,13 +96,28 @@ def test_help_lists_every_command_and_imports_none_of_them():
         assert any(line.split(maxsplit=1) == [name, summary] for line in text)
 
 
+@pytest.mark.parametrize("name", ["run", "validate", "bench"])
+def test_the_patience_that_help_tells_is_the_one_that_is_had(name):
+    from edgecls.interfaces import PATIENCE_S
+
+    command = importlib.import_module(f"edgecls.cli.{name}").command
+    told = next(p.help for p in command.params if "--timeout" in p.opts)
+    assert told.endswith(f"Default: {PATIENCE_S:g}.")
+
+
+@pytest.mark.parametrize("name", main.COMMANDS)
+def test_every_command_can_be_quiet(name):
+    command = importlib.import_module(f"edgecls.cli.{name}").command
+    assert [p for p in command.params if "--quiet" in p.opts and "-q" in p.opts and p.help == QUIET]
+
+
 def test_the_version(cli):
     assert cli("--version").out.startswith("edgecls, version ")
 
 
 def test_a_reader_that_goes_away_is_not_an_error():
     program = ("import sys; from edgecls.cli.main import main;"
-               "sys.stdin.read(); main(['targets'])")
+               "sys.stdin.read(); main(['targets', '-q'])")
     process = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                stderr=subprocess.PIPE, text=True)
     assert process.stdin and process.stdout and process.stderr

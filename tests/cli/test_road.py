@@ -64,9 +64,11 @@ def test_the_whole_road(cli, road, tmp_path, backend, target):
     emulated = target != "native"
     speed = result(tmp_path / "b.json", "bench-instructions" if emulated else "bench")
     if emulated:
+        assert "note: --runs has no effect under emulation" in outcome.err and "--warmup" not in outcome.err
         assert speed["instructions_per_inference"] > 1_000
         assert not any(key.endswith("_ms") for key in speed)
     else:
+        assert "no effect" not in outcome.err
         assert len(speed["samples_ms"]) == 40
         assert speed["min_ms"] <= speed["p50_ms"]
         assert speed["valid"] is (speed["reasons"] == [])
@@ -119,6 +121,25 @@ def test_quiet_and_stdout_json_leave_only_json(cli, road, tmp_path):
     outcome = cli("validate", bundle, "--data", road.data, "--limit", 4, "--json", "-", "--quiet")
     assert outcome.err == ""
     assert json.loads(outcome.out)["dataset"] == {"path": str(road.data), "images": 4, "available": 8}
+
+
+def test_quiet_says_nothing_beside_results_however_long_it_takes(cli, road, tmp_path, monkeypatch):
+    import time
+
+    from edgecls import pipeline, targets
+    from edgecls.cli import console
+
+    monkeypatch.setattr(console, "_LINE_EVERY_SECONDS", 0.01)
+    bundle, measured, page = tmp_path / "b.ecls", tmp_path / "bench.json", tmp_path / "report.md"
+    assert cli("compile", road.model, "-t", "native", "--backend", "reference", "-o", bundle, "-q").err == ""
+    assert cli("bench", bundle, "--runs", 2, "--json", measured, "-q").err == ""
+    for module, name in ((pipeline, "explain"), (pipeline, "report"), (targets, "native_target")):
+        work = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *a, work=work: (time.sleep(0.2), work(*a))[1])
+    for command in (["explain", bundle], ["report", measured, "-o", page], ["targets"]):
+        loud, quiet = cli(*command), cli(*command, "--quiet")
+        assert loud.err and not quiet.err, command
+        assert loud.status == quiet.status == 0 and loud.out == quiet.out != "", command
 
 
 def test_a_gate_that_fails_writes_the_result_and_exits_with_2(cli, road, tmp_path):

@@ -84,7 +84,7 @@ def test_an_interrupt_while_importing_shows_no_traceback(tmp_path):
 
 
 @pytest.mark.parametrize("redirection", ["> /dev/full", ">&-"])
-@pytest.mark.parametrize("argument", ["targets", "--help"])
+@pytest.mark.parametrize("argument", ["targets -q", "--help"])
 def test_a_stdout_that_cannot_be_written(argument, redirection):
     done = subprocess.run(["/bin/sh", "-c", f'"$0" -m edgecls {argument} {redirection}', sys.executable],
                           stderr=subprocess.PIPE, text=True, timeout=60)

@@ -109,7 +109,8 @@ def test_facts_of_a_board_and_of_nonsense():
 
 def test_open_device_by_what_this_machine_can_run():
     assert host_lacks(with_features(HOST, host_features())) is None
-    with open_device(None, with_features(HOST, ())) as device:
+    with open_device(None, with_features(HOST, ()), patience_s=7) as device:
+        assert device.patience_s == 7
         assert device.name == "local"
     other = load_target("armv7" if host_arch() != "armv7" else "aarch64")
     assert host_lacks(other) == f"this machine is {host_arch()}, not {other.cpu.arch}"

@@ -52,6 +52,35 @@ def test_dynamic_height_and_width_are_refused_with_the_option_that_fixes_them(tm
     assert shape_of(load_onnx(nhwc, ExportOptions(input_size=(16, 24)))) == ["batch", 16, 24, 3]
 
 
+@pytest.mark.parametrize(("shape", "axis"), [((1, 3, 0, 8), 2), ((1, 3, 8, 0), 3), ((1, 0, 8, 3), 1)])
+def test_a_size_of_zero_is_not_called_dynamic(tmp_path: Path, shape: tuple[int, ...], axis: int) -> None:
+    path = save(classifier(shape), tmp_path)
+    with pytest.raises(ModelError, match=rf"'image': dimension {axis} has size 0\n") as caught:
+        load_onnx(path)
+    assert "--input-size" in caught.value.hint
+    assert 0 not in shape_of(load_onnx(path, ExportOptions(input_size=(8, 8))))
+
+
+@pytest.mark.parametrize(("weight", "value"), [("conv", np.nan), ("conv", -np.inf), ("dense", np.inf)])
+def test_weights_of_a_diverged_training_are_refused(tmp_path: Path, weight: str, value: float) -> None:
+    model = classifier()
+    tensor = next(t for t in model.graph.initializer if t.name == weight)
+    values = numpy_helper.to_array(tensor).copy()
+    values.flat[-1] = value
+    tensor.CopyFrom(numpy_helper.from_array(values, weight))
+    with pytest.raises(ModelError, match=f"weight '{weight}' holds NaN or infinity") as caught:
+        load_onnx(save(model, tmp_path))
+    assert "checkpoint" in caught.value.hint
+
+
+def test_masks_may_be_infinite(tmp_path: Path) -> None:
+    model = classifier(outputs=("masked",))
+    model.graph.node.add(op_type="Add", input=["logits", "mask"], output=["masked"], name="mask_0")
+    mask = np.array([0, 0, -np.inf, 0, 0], np.float32)
+    model.graph.initializer.append(numpy_helper.from_array(mask, "mask"))
+    assert np.isneginf(run(load_onnx(save(model, tmp_path)).onnx, IMAGE[:1])[0]).tolist() == [[0, 0, 1, 0, 0]]
+
+
 def test_input_size_cannot_change_a_fixed_network(tmp_path: Path) -> None:
     path = save(classifier(), tmp_path)
     assert load_onnx(path, ExportOptions(input_size=(8, 8))).hash == load_onnx(path).hash

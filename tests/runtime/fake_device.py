@@ -44,6 +44,7 @@ class FakeDevice:
     """Runs `script` (a Python file) with the arguments that ec_run would get."""
 
     name = "fake"
+    patience_s = 60.0
 
     def __init__(self, script: Path, arch: Arch, emulated: bool = False, counts: Sequence[int | None] = ()) -> None:
         self.arch = arch

@@ -131,6 +131,17 @@ def test_a_run_that_fails(liar: LIAR, answer: str, kind: type[EdgeclsError], rea
     assert_all_ended(device)
 
 
+@pytest.mark.parametrize("lie", [{"install": "time.sleep(600)"}, {"answer": "time.sleep(600)"}])
+def test_a_device_that_hangs(liar: LIAR, lie: dict[str, str]) -> None:
+    artifact, device = liar(**lie)
+    device.patience_s = 1.0
+    with (pytest.raises(DeviceError, match="fake: ec_run has been silent for 1 seconds") as caught,
+          open_serve_session(artifact, device) as session):
+        session.run({"image": np.zeros((1, 3, 8, 8), np.float32)})
+    assert "--timeout" in caught.value.hint
+    assert_all_ended(device)
+
+
 def test_a_process_that_stopped_reading_does_not_hang_a_large_request(liar: LIAR) -> None:
     artifact, device = liar()
     session = open_serve_session(artifact, device)

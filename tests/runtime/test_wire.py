@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
+import sys
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgecls.devices.process import PipeProcess
 from edgecls.errors import BundleError, DataError, DeviceError, EdgeclsError
 from edgecls.runtime.wire import MAX_PAYLOAD, Request, Wire
 
@@ -16,12 +19,20 @@ HEADER = struct.Struct("<IHHII")
 MAGIC = 0x56534345
 
 
+_ALWAYS_READY = os.open(os.devnull, os.O_RDWR)
+
+
+class Pipe(io.BytesIO):
+    def fileno(self) -> int:
+        return _ALWAYS_READY
+
+
 class Script:
     """A Process that has already said everything it will say."""
 
     def __init__(self, said: bytes, errors: str = "") -> None:
-        self.stdin = io.BytesIO()
-        self.stdout = io.BytesIO(said)
+        self.stdin = Pipe()
+        self.stdout = Pipe(said)
         self.closed = False
         self._errors = errors
 
@@ -102,8 +113,8 @@ def test_an_error_that_arrives_before_the_request_was_read_is_not_lost() -> None
     process = Script(frame(0xFFFF, struct.pack("<I", 6) + b"no memory"))
     process.stdin.close()
 
-    class Broken(io.RawIOBase):
-        def write(self, data: object) -> int:
+    class Broken(Pipe):
+        def write(self, data: object) -> int:  # type: ignore[override]
             raise BrokenPipeError(32, "Broken pipe")
 
     process.stdin = Broken()  # type: ignore[assignment]
@@ -123,7 +134,7 @@ def test_what_the_transport_says_of_a_death_is_kept() -> None:
 
 
 def test_partial_writes_are_continued() -> None:
-    class Slow(io.BytesIO):
+    class Slow(Pipe):
         def write(self, data: memoryview) -> int:  # type: ignore[override]
             return super().write(bytes(data[:3]))
 
@@ -141,7 +152,7 @@ def test_requests_and_replies_over_the_limit_are_refused_before_anything_is_sent
 
 
 def test_after_an_interruption_the_session_does_not_read_stale_replies() -> None:
-    class Interrupted(io.BytesIO):
+    class Interrupted(Pipe):
         def read(self, count: int | None = -1) -> bytes:
             raise KeyboardInterrupt
 
@@ -171,3 +182,25 @@ def test_any_bytes_are_a_reply_or_an_edgecls_error(noise: bytes, framed: bool) -
         assert error.message and error.hint
     else:
         assert process.stdout.getvalue()[16:20] == noise
+
+
+@pytest.mark.parametrize("size", [5, 4 << 20], ids=["no reply", "no room for the request"])
+def test_a_process_that_hangs_is_one_error(size: int) -> None:
+    process = PipeProcess(["sleep", "600"], device="board")
+    wire = Wire(process, "board", patience_s=0.2)
+    with pytest.raises(DeviceError, match=r"board: ec_run has been silent for 0\.2 seconds") as caught:
+        wire.request(Request.RUN, [bytes(size)], length=4)
+    assert "--timeout" in caught.value.hint
+    assert process.wait(0) < 0, "it is not left behind"
+    with pytest.raises(DeviceError, match="the session is over: it did not answer in time"):
+        wire.request(Request.FACTS)
+    wire.close()
+
+
+def test_patience_is_with_silence_not_with_slowness() -> None:
+    reply = frame(0x8002, b"four")
+    slow = f"import os, time\nfor byte in {reply!r}:\n    os.write(1, bytes([byte])); time.sleep(0.1)"
+    process = PipeProcess([sys.executable, "-Ic", slow], device="board")
+    wire = Wire(process, "board", patience_s=1.0)  # the whole reply takes two seconds
+    assert wire.request(Request.RUN, [b"abc"], length=4) == b"four"
+    process.close()

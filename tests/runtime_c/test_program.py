@@ -8,6 +8,7 @@ import subprocess
 import numpy as np
 import pytest
 
+from edgecls.harness.statistics import percentile
 from tests.runtime_c import tiny
 from tests.runtime_c.test_preprocess import in_pillow
 
@@ -50,6 +51,18 @@ def test_timing_modes(run, folder):
     assert run(folder, "--kernel", "row_sum_2", "--runs", 3)[0] == 2  # batch 1 does not call it
     assert run(folder, "--runs", 4) == (0, "", "")
     assert run(folder, "--runs", 0, "--trust") == (0, "", "")
+
+
+def test_percentiles_are_those_of_the_host_side(tmp_path, folder):
+    """Under a clock with known times: p90 is the nearest rank, as edgecls.harness.statistics defines it."""
+    sources = [s for s in tiny.sources(program=True) if s.name != "clock.c"]
+    program = tiny.compile_c(("gcc",), tmp_path / "ec_run", [tiny.HERE / "scripted_clock.c", *sources])
+    for runs in (1, 2, 3, 7, 10, 11, 19, 20, 50, 99, 100, 101):
+        samples = [(n * 7919 % 1009 + 1) / 1e3 for n in range(runs)]
+        said = subprocess.run([program, folder, "--bench", "--runs", str(runs), "--warmup", "0"], capture_output=True,
+                              text=True, check=True).stdout
+        assert said.split("  ")[2:] == [f"min {min(samples):.4f} ms", f"p50 {percentile(samples, 50):.4f} ms",
+                                        f"p90 {percentile(samples, 90):.4f} ms", f"max {max(samples):.4f} ms\n"], runs
 
 
 def test_trusted_files_are_not_hashed_but_still_measured(run, folder):

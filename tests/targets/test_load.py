@@ -33,7 +33,8 @@ def test_shipped_target(target):
             parts = key.split(".")
             if value is not None and (value or key != "cpu.cache.l3"):
                 assert any(".".join(parts[:n]) in target.sources for n in range(1, len(parts) + 1)), key
-    for key in target.sources:
+    for key, source in target.sources.items():
+        assert "assumed" not in source or source.startswith("assumed, because "), key
         assert any(known == key or known.startswith(f"{key}.") for known in keys), key
 
 

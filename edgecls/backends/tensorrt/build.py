@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from edgecls.backends.tensorrt.network import Network
 from edgecls.errors import BundleError, DeviceError, EdgeclsError, MissingExtraError, ToolchainError, UnsupportedError
 from edgecls.frozen import Frozen, decode_json
 from edgecls.interfaces import Device, Progress, silent
+from edgecls.runtime.wire import ready
 from edgecls.types import Unsupported
 
 Library = Literal["tensorrt_rtx", "tensorrt"]
@@ -73,6 +75,11 @@ class Place:
     @property
     def name(self) -> str:
         return "this machine" if self._device is None or self._device.name == "local" else self._device.name
+
+    @property
+    def patience_s(self) -> float | None:
+        """None on this machine, where nothing comes between edgecls and the worker."""
+        return None if self._device is None or self._device.name == "local" else self._device.patience_s
 
     @contextmanager
     def start(self) -> Iterator[tuple[IO[bytes], IO[bytes], Any]]:
@@ -157,7 +164,7 @@ def ask(place: Place, request: Mapping[str, Any], model: bytes = b"", cache: byt
             stdin.flush()
         except OSError:
             pass  # it has died, and its exit status says of what
-        while line := stdout.readline(_MAX_LINE):
+        while line := _next_line(stdout, place):
             answer = _parse(line, place)
             if answer.progress is not None:
                 stage, done, total = answer.progress
@@ -168,6 +175,14 @@ def ask(place: Place, request: Mapping[str, Any], model: bytes = b"", cache: byt
                 return answer.result, [_take(stdout, answer.result.get(name), place) for name in announced]
         status, complaint = end()
         raise _died(status, complaint, place)
+
+
+def _next_line(stdout: IO[bytes], place: Place) -> bytes:
+    """b"" at the end. Raises DeviceError for a device that has been silent for longer than its patience_s."""
+    if place.patience_s is not None and not ready(stdout, select.POLLIN, place.patience_s):
+        raise DeviceError(f"{place.name}: the builder has been silent for {place.patience_s:g} seconds",
+                          "check that the device still works, then try again")
+    return stdout.readline(_MAX_LINE)
 
 
 def _parse(line: bytes, place: Place) -> _Answer:

@@ -21,7 +21,9 @@ import json
 import os
 import platform
 import re
+import select
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any, Callable, Iterable  # noqa: UP035 - Python 3.8, as on JetPack 5, has nothing newer
@@ -37,6 +39,7 @@ def main() -> None:
     sys.path[:] = [p for p in sys.path if Path(p or ".").resolve() != Path(__file__).resolve().parent]  # its neighbours
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever the library prints goes to standard error
+    threading.Thread(target=end_with_reader, args=(answers.fileno(),), daemon=True).start()
     request = json.loads(sys.stdin.buffer.readline(MAX_LINE))
     blobs = {name: take(request.get(name + "_bytes", 0)) for name in ("model", "cache")}
 
@@ -55,6 +58,14 @@ def main() -> None:
         send({"error": {"kind": refused.kind, "message": str(refused), "details": refused.details}})
     except MemoryError:
         send({"error": {"kind": "memory", "message": "memory ran out", "details": []}})
+
+
+def end_with_reader(answers: int) -> None:
+    """Nobody wants the engine when edgecls has gone."""
+    poll = select.poll()
+    poll.register(answers, 0)  # errors and hang-ups are told unasked
+    poll.poll()
+    os._exit(2)
 
 
 def take(size: int) -> bytes:

@@ -26,7 +26,7 @@ from edgecls.backends.tvm.link import link_shared, link_static
 from edgecls.backends.tvm.memory_plan import MemoryPlan, plan_memory
 from edgecls.backends.tvm.options import CompileOptions
 from edgecls.backends.tvm.providers import SimpleProvider
-from edgecls.backends.tvm.refuse import cannot_be_carried, output_shapes, refuse, unsafe_indices
+from edgecls.backends.tvm.refuse import cannot_be_carried, in_onnx_words, output_shapes, refuse, unsafe_indices
 from edgecls.backends.tvm.schedule import Decision, ScheduleProvider, Workload
 from edgecls.backends.tvm.schedules import apply_decision, describe_workload
 from edgecls.bundle import BUNDLE_FORMAT, write_bundle
@@ -142,14 +142,14 @@ def _legalize(model: bytes, target: Target, llvm: Any, options: CompileOptions) 
     inputs, declared = _specs(proto)
     imported = import_onnx(proto)
     if imported.unsupported:
-        return _Legal(None, Rewritten(None), imported.unsupported, inputs, declared)
+        return _Legal(None, Rewritten(None), in_onnx_words(imported.unsupported, proto), inputs, declared)
     blocked = rewrite(fold_constants(imported.relax), imported.owner, target, options.winograd, options.growth)
     chosen = choose_algorithms(pack_weights(blocked.module))
     unsafe = unsafe_indices(chosen, blocked.owner)
     if unsafe:
-        return _Legal(None, blocked, tuple(unsafe), inputs, declared)
+        return _Legal(None, blocked, in_onnx_words(unsafe, proto), inputs, declared)
     legal = fuse.legalize(chosen, llvm)
-    unsupported = tuple(cannot_be_carried(legal, blocked.owner, declared))
+    unsupported = in_onnx_words(cannot_be_carried(legal, blocked.owner, declared), proto)
     # ONNX's inference is sometimes wrong (pooling with ceil_mode): the shapes that are computed count
     outputs = declared if unsupported else tuple(
         msgspec.structs.replace(spec, shape=shape)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
+
+import msgspec
+import onnx
 
 from edgecls.backends.tvm.fuse import bindings
 from edgecls.errors import UnsupportedError
@@ -56,6 +60,12 @@ def cannot_be_carried(module: Any, owner: dict[str, tuple[str, ...]],
             found.append(Unsupported(node=declared.name, op="output",
                                      reason=f"declared {declared.dtype}, but TVM computes {computed.dtype}"))
     return found
+
+
+def in_onnx_words(found: Sequence[Unsupported], model: onnx.ModelProto) -> tuple[Unsupported, ...]:
+    """With the ONNX operator of each node that the network has, in place of whatever TVM made of it."""
+    ops = {node.name: f"{node.domain or 'ai.onnx'}.{node.op_type}" for node in model.graph.node}
+    return tuple(msgspec.structs.replace(u, op=ops.get(u.node, u.op)) for u in found)
 
 
 def output_shapes(module: Any) -> list[tuple[int, ...]]:

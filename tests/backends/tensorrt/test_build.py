@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 
 import pytest
 
@@ -158,7 +159,38 @@ def test_the_worker_runs_on_the_oldest_python_of_a_device():
     tree = ast.parse(WORKER.read_text(), feature_version=(3, 8))
     imported = {n.module or "" for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)} | {
         a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
-    assert imported <= {"__future__", "ctypes", "json", "os", "platform", "re", "sys", "time", "pathlib", "typing"}
+    assert imported <= {"__future__", *sys.stdlib_module_names}
+
+
+def test_the_worker_ends_when_nobody_reads_its_answers_any_more():
+    """As it is when edgecls is killed in the middle of a build."""
+    import json
+    import subprocess
+
+    from edgecls.backends.tensorrt.build import WORKER
+
+    network = network_of(residual())
+    request = {"do": "build", "library": "tensorrt_rtx", "compute_capability": "8.6", "profiles": [], "tf32": False,
+               "model_bytes": len(network.onnx), "cache_bytes": 0}
+    with subprocess.Popen([sys.executable, str(WORKER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as worker:
+        worker.stdin.write(json.dumps(request).encode() + b"\n" + network.onnx[:100])  # it still waits for the rest
+        worker.stdin.flush()
+        worker.stdout.close()
+        assert worker.wait(60) == 2
+        worker.stdin.close()
+
+
+def test_a_device_that_falls_silent_is_one_error(monkeypatch, tmp_path):
+    from edgecls.backends.tensorrt import build as module
+    from tests.backends.tensorrt.test_finish import Board
+
+    worker = tmp_path / "fake_worker.py"
+    worker.write_text("import time\nprint('{\"progress\": [\"tuning\", 0, 1]}', flush=True)\ntime.sleep(600)\n")
+    monkeypatch.setattr(module, "WORKER", worker)
+    with Board() as board:
+        board.patience_s = 0.5
+        with pytest.raises(DeviceError, match=r"silent for 0\.5 seconds"):
+            facts(Place(board))
 
 
 def test_without_a_gpu_a_plan_is_not_even_tried():

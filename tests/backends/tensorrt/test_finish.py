@@ -25,7 +25,9 @@ T4 = {"gpu": {"name": "Tesla T4", "compute_capability": "7.5", "memory_mb": 1536
 class Board(LocalDevice):
     """This machine, reached as any other device is: files are pushed, and python3 is started."""
 
-    name = "board"
+    def __init__(self) -> None:
+        super().__init__()
+        self.name = "board"
 
 
 @pytest.fixture
@@ -107,6 +109,7 @@ def test_a_graph_that_is_not_the_recipes_is_refused(unfinished, device, tmp_path
 
 def test_a_device_is_asked_through_its_own_python():
     with Board() as board:
+        assert Place(board).name == "board"
         found = facts(Place(board))
     assert found["python"].startswith("3.") and "gpu" in found
 

@@ -44,6 +44,15 @@ def test_a_node_the_importer_refuses_is_named() -> None:
     assert "where" in {u.node for u in found}
 
 
+def test_half_precision_nodes_are_named_with_their_operators() -> None:
+    graph = graph_of(helper.make_node("Cast", ["x"], ["h"], name="to_half", to=TensorProto.FLOAT16),
+                     helper.make_node("Relu", ["h"], ["r"], name="act"),
+                     helper.make_node("Cast", ["r"], ["y"], name="to_float", to=TensorProto.FLOAT))
+    found = TvmBackend().check(graph, load_target(TARGET))
+    assert [(u.node, u.op) for u in found] == [("to_half", "ai.onnx.Cast"), ("act", "ai.onnx.Relu")]
+    assert all("float16" in u.reason for u in found)
+
+
 def test_a_supported_network_has_no_rows() -> None:
     graph = graph_of(helper.make_node("Relu", ["x"], ["y"], name="fine"))
     assert TvmBackend().check(graph, load_target(TARGET)) == []

@@ -101,6 +101,12 @@ static int ascending(const void *a, const void *b) {
   return (x > y) - (x < y);
 }
 
+/* Nearest rank: the smallest sample that at least `percent` % of them do not exceed (statistics.py says the same). */
+static double percentile_ms(const uint64_t *sorted, uint32_t count, uint32_t percent) {
+  uint64_t rank = ((uint64_t)percent * count + 99) / 100;
+  return (double)sorted[rank > 0 ? rank - 1 : 0] / 1e6;
+}
+
 /* call: index into the plan, or -1 for the whole of it. */
 static int bench(ec_session *session, uint64_t batch, const arguments *a, int64_t call) {
   uint32_t runs = a->runs < 0 ? 50 : (uint32_t)a->runs;
@@ -116,8 +122,8 @@ static int bench(ec_session *session, uint64_t batch, const arguments *a, int64_
   if (status == EC_OK && runs > 0) {
     qsort(samples, runs, sizeof *samples, ascending);
     printf("runs %u  threads %u  min %.4f ms  p50 %.4f ms  p90 %.4f ms  max %.4f ms\n", (unsigned)runs,
-           (unsigned)ec_threads(session), (double)samples[0] / 1e6, (double)samples[(runs - 1) / 2] / 1e6,
-           (double)samples[(runs - 1) * 9 / 10] / 1e6, (double)samples[runs - 1] / 1e6);
+           (unsigned)ec_threads(session), percentile_ms(samples, runs, 0), percentile_ms(samples, runs, 50),
+           percentile_ms(samples, runs, 90), percentile_ms(samples, runs, 100));
   }
   free(samples);
   return report(status);

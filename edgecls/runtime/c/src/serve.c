@@ -369,6 +369,7 @@ int ec_serve(ec_session *session, int in, int out) {
   while (ec_plan_at(session, plans) != NULL) plans++;
   s.kept = calloc(plans, sizeof *s.kept);
   if (s.kept == NULL) return result;
+  ec_wire_end_with_reader(out);
   while (!done) result = serve_one(&s, &done);
   for (uint32_t i = 0; i < plans; i++) free(s.kept[i].data);
   free(s.kept);

@@ -4,6 +4,8 @@
 #include "serve_wire.h"
 
 #include <errno.h>
+#include <poll.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -65,6 +67,19 @@ ec_status ec_wire_read_payload(int in, buffer *b, uint32_t length) {
 bool ec_wire_send(int out, uint16_t type, uint32_t id, const void *payload, size_t bytes) {
   frame header = {MAGIC, VERSION, type, id, (uint32_t)bytes};
   return write_all(out, &header, sizeof header) && write_all(out, payload, bytes);
+}
+
+static void *wait_for_hang_up(void *out) {
+  struct pollfd pipe = {.fd = (int)(intptr_t)out, .events = 0}; /* errors and hang-ups are told unasked */
+  while (poll(&pipe, 1, -1) < 0 && errno == EINTR)
+    ;
+  if ((pipe.revents & (POLLERR | POLLHUP)) != 0) _exit(2);
+  return NULL;
+}
+
+void ec_wire_end_with_reader(int out) {
+  pthread_t thread;
+  if (pthread_create(&thread, NULL, wait_for_hang_up, (void *)(intptr_t)out) == 0) pthread_detach(thread);
 }
 
 bool ec_wire_send_failure(int out, uint32_t id, ec_status status, const char *message) {

@@ -42,4 +42,7 @@ ec_status ec_wire_read_payload(int in, buffer *b, uint32_t length);
 bool ec_wire_send(int out, uint16_t type, uint32_t id, const void *payload, size_t bytes);
 bool ec_wire_send_failure(int out, uint32_t id, ec_status status, const char *message);
 
+/* From now on the process ends as soon as nobody can read from `out`: what it still computes would be for nobody. */
+void ec_wire_end_with_reader(int out);
+
 #endif

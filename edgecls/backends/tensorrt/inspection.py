@@ -63,9 +63,10 @@ class EngineLayer(Frozen):
 
 def layers_from_log(text: str) -> list[EngineLayer]:
     """The table of engine layers as the builder logs it with ProfilingVerbosity.DETAILED; lines of no layer are
-    passed over.
+    passed over, and so are "signal" and "wait", by which streams wait for one another: they have no tensors.
     """
-    return [_from_line(line) for line in text.splitlines() if line.startswith("Name: ")]
+    rows = [_from_line(line) for line in text.splitlines() if line.startswith("Name: ")]
+    return [row for row in rows if row.inputs or row.outputs or row.nodes]
 
 
 def layers_from_inspector(text: str) -> list[EngineLayer]:

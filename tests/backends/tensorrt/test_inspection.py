@@ -45,11 +45,16 @@ def test_a_line_of_the_log():
     assert count_precisions([layer]) == {"int8": 1}
 
 
+def test_streams_that_wait_for_one_another_are_no_layers():
+    signal = "Name: __mye9807_myl0_25, LayerType: signal, Inputs: [], Constants: [], Outputs: [], TacticName: , "
+    assert [layer.name for layer in layers_from_log(f"{signal}EventId: 1, Metadata: \n{FULL}")] == ["conv_myl0_1"]
+
+
 def test_profiles_are_told_by_names_and_by_the_compiled_graph():
     text = "\n".join([line("a_myl0_0", inputs=[tensor("x", (1, 3), "Half")]),
                       line("__gen_myl1_0", inputs=[tensor("x [profile 1]", (8, 3), "Half")]),
                       line("__gen_myl1_1", inputs=[tensor("__t", (8, 3), "Half")]),
-                      line("b [profile 2]_myl2_0")])
+                      line("b [profile 2]_myl2_0", nodes=["b"])])
     names = [[layer.name for layer in group] for group in by_profile(layers_from_log(text), 3)]
     assert names == [["a_myl0_0"], ["__gen_myl1_0", "__gen_myl1_1"], ["b [profile 2]_myl2_0"]]
 

@@ -21,6 +21,7 @@ from edgecls.types import (
     MeasureSettings,
     OptimizedGraph,
     Pixels,
+    PrecisionName,
     Samples,
     Target,
     TensorSpec,
@@ -130,14 +131,26 @@ class Session(Protocol):
                  trace: TracebackType | None) -> None: ...
 
 
+@runtime_checkable
+class Finishing(Protocol):
+    """A backend whose bundles are finished on the device they are for."""
+
+    def finish(self, artifact: Artifact, device: Device, output: Path, progress: Progress = silent) -> Artifact:
+        """Build there what could not be built ahead of time, and write the whole bundle to `output`.
+
+        Raises BundleError (nothing to finish, another device), DeviceError, MissingExtraError, ToolchainError.
+        """
+
+
 class Backend(Protocol):
     """One way of compiling and running. `options_type` is its frozen CompileOptions (all fields defaulted).
 
-    Field metadata for the CLI: msgspec.Meta(description=...) on each option.
+    Field metadata for the CLI: msgspec.Meta(description=...) on each option. precisions: of graphs that it takes.
     """
 
     name: str
     options_type: type[Frozen]
+    precisions: tuple[PrecisionName, ...]
 
     def check(self, graph: OptimizedGraph, target: Target) -> list[Unsupported]:
         """Nodes that cannot be compiled for `target`; [] when all can. Takes seconds, compiles nothing."""

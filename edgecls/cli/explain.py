@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -10,7 +12,7 @@ from edgecls.cli import options
 from edgecls.cli.console import Console, JsonOutput
 from edgecls.cli.text import megabytes, one_line, table
 from edgecls.contract import Contract
-from edgecls.types import Layer, Manifest, PeakFacts, PlanFacts, ThreadFacts
+from edgecls.types import Layer, Manifest, PeakFacts, PlanFacts, Precision, ThreadFacts
 
 
 @click.command(name="explain")
@@ -41,6 +43,10 @@ def command(bundle: Path, profile: bool, device: str | None, threads: int, timeo
     for plan in manifest.plans:
         if plan.peak is not None:
             output.say(_fullest(plan, plan.peak))
+    if any(p.engine_layers is not None for p in manifest.plans):
+        output.say("\n" + table(["batch", "network_layers", "engine_layers", "engine layers by precision"],
+                                [(p.batch, p.network_layers, p.engine_layers, _precisions(manifest.layers, p.batch))
+                                 for p in manifest.plans]))
     if manifest.passes:
         output.say("\n" + table(["pass", "nodes", "largest output difference"],
                                 [(p.name, f"{p.nodes_before} -> {p.nodes_after}" if p.fired else "unchanged",
@@ -56,12 +62,31 @@ def command(bundle: Path, profile: bool, device: str | None, threads: int, timeo
     output.write(result)
 
 
+def _precisions(layers: Sequence[Layer], batch: int) -> str:
+    counts = Counter(row.precision for row in layers if row.batch == batch)
+    return ", ".join(f"{count} {name}" for name, count in counts.most_common())
+
+
+def _precision(precision: Precision) -> str:
+    text = str(precision.kind)
+    if precision.calibration:
+        text += (f", ranges by {precision.calibration} over {precision.calibration_images} images "
+                 f"(sha256 {precision.calibration_hash[:16]})")
+    return text + (f"; in float32: {', '.join(precision.kept_fp32)}" if precision.kept_fp32 else "")
+
+
 def _facts(bundle: Path, digest: str, manifest: Manifest) -> list[str]:
-    cpu = manifest.target.cpu
+    cpu, gpu = manifest.target.cpu, manifest.target.gpu
     facts = {
         "bundle": f"{bundle} (sha256 {digest})",
         "target": f"{manifest.target.name}: {cpu.cores} x {cpu.name} ({cpu.arch}), needs {', '.join(cpu.features)}",
+        **({"gpu": f"{gpu.name}, compute capability {gpu.compute_capability}"}
+           if gpu and manifest.backend == "tensorrt" else {}),
         "runs on": f"{manifest.runtime}, compiled by {manifest.backend}",
+        **({} if manifest.finished else {"engine": "not built yet: run `edgecls finish` on the device with the GPU"}),
+        **({"evidence": "the layers below are those of tensorrt-rtx for the same compute capability, not the engine's"}
+           if not manifest.finished and manifest.layers else {}),
+        "precision": _precision(manifest.precision),
         "toolchain": ", ".join(f"{k} {v}" for k, v in sorted(manifest.toolchain.items())),
         "options": ", ".join(f"{k}={v}" for k, v in sorted(manifest.options.items())) or "none",
         "made from": f"onnx sha256 {manifest.exported}",

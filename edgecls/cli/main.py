@@ -27,6 +27,7 @@ COMMANDS = {
     "export": "Turn a trained model into ONNX with its contract.",
     "check": "Name the nodes that a target cannot run, before compiling.",
     "compile": "Compile an ONNX model into a bundle for a target.",
+    "finish": "Build the engines of a bundle on the machine with its GPU.",
     "explain": "Show what is in a bundle and why.",
     "run": "Classify images with a bundle.",
     "validate": "Measure a bundle's accuracy against labels and ONNX Runtime.",

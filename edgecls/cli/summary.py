@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from edgecls.cli.text import megabytes
 from edgecls.results import (
     AccuracyResult,
     AnyResult,
@@ -11,6 +12,7 @@ from edgecls.results import (
     Metrics,
     MultiLabelMetrics,
 )
+from edgecls.types import Manifest
 
 _MOST_FLIPS = 20
 
@@ -20,6 +22,22 @@ def summary_lines(result: AnyResult) -> list[str]:
     if isinstance(result, AccuracyResult):
         return accuracy_lines(result)
     return measurement_lines(result) if isinstance(result, LatencyResult | InstructionResult) else []
+
+
+def plan_lines(manifest: Manifest) -> list[str]:
+    """What compile and finish say of each batch size."""
+    lines = []
+    for plan in manifest.plans:
+        if plan.engine_layers is not None:
+            made = f"{plan.network_layers} network layers became {plan.engine_layers} engine layers"
+        elif manifest.finished:
+            made = f"{plan.calls} kernel calls"
+        else:
+            lines.append(f"  batch {plan.batch}: {megabytes(manifest.weights_bytes)} of weights")
+            continue
+        lines.append(f"  batch {plan.batch}: {made}, {megabytes(plan.arena_bytes)} of memory, "
+                     f"{megabytes(manifest.weights_bytes)} of weights")
+    return lines
 
 
 def accuracy_lines(result: AccuracyResult) -> list[str]:
@@ -74,6 +92,9 @@ def measurement_lines(result: Measurement) -> list[str]:
                  f"p99 {milliseconds(result.p99_ms)} ms, min {milliseconds(result.min_ms)} ms "
                  f"({len(result.samples_ms)} runs, {where})",
                  f"noise band {result.noise_band.median:.2%}"]
+        if result.gpu_p50_ms is not None:
+            lines.insert(1, f"of which on the GPU p50 {milliseconds(result.gpu_p50_ms)} ms, "
+                            f"min {milliseconds(result.gpu_min_ms)} ms; the rest is transfers and the host")
     else:
         lines = [f"{result.instructions_per_inference:,} instructions per inference ({where})",
                  "counted in emulation: this is not a time"]

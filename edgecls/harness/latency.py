@@ -112,6 +112,8 @@ def _check_samples(samples: Samples, runs: int, session: Session) -> None:
     if samples.kind == "time_ns" and session.emulated:
         raise InternalError("an emulated session answered with times", "report this with the command you ran")
     enough = len(samples.values) == runs if samples.kind == "time_ns" else len(samples.values) >= 1
+    if samples.gpu_ns and (len(samples.gpu_ns) != len(samples.values) or min(samples.gpu_ns) < 0):
+        enough = False
     if not enough or min(samples.values) < 0:
         raise DeviceError(f"the device answered {runs} runs with {len(samples.values)} samples of {samples.kind}",
                           "check that the bundle and the runner on the device are of this version")
@@ -125,7 +127,8 @@ def _result(session: Session, conditions: Conditions, blocks: Sequence[tuple[int
         return _instructions(session.artifact_hash, conditions, [v for _, b in blocks for v in b.values])
     if conditions.emulated:
         raise InternalError("an emulated device answered with times", "report this with the command you ran")
-    return _times(session.artifact_hash, conditions, [(r, v) for r, b in blocks for v in b.values])
+    return _times(session.artifact_hash, conditions, [(r, v) for r, b in blocks for v in b.values],
+                  [v for _, b in blocks for v in b.gpu_ns])
 
 
 def _instructions(artifact: str, conditions: Conditions, counts: Sequence[int]) -> InstructionResult:
@@ -136,9 +139,11 @@ def _instructions(artifact: str, conditions: Conditions, counts: Sequence[int]) 
                              spread=width)
 
 
-def _times(artifact: str, conditions: Conditions, ns: Sequence[tuple[int, int]]) -> LatencyResult:
-    """ns: (repeat, nanoseconds) in the order of time."""
+def _times(artifact: str, conditions: Conditions, ns: Sequence[tuple[int, int]],
+           gpu_ns: Sequence[int]) -> LatencyResult:
+    """ns: (repeat, nanoseconds) in the order of time; gpu_ns: of the same runs, or none."""
     ms = [v / _NS_PER_MS for _, v in ns]
+    gpu_ms = [v / _NS_PER_MS for v in gpu_ns]
     repeats = [[v / _NS_PER_MS for r, v in ns if r == repeat] for repeat in range(conditions.settings.repeats)]
     noise = NoiseBand(median=spread([percentile(r, 50) for r in repeats]), minimum=spread([min(r) for r in repeats]))
     reasons, notes = validity.latency_reasons(ms, noise, conditions.settings.threads, conditions.before,
@@ -151,7 +156,8 @@ def _times(artifact: str, conditions: Conditions, ns: Sequence[tuple[int, int]])
         artifact=artifact, valid=not reasons, reasons=tuple(reasons), conditions=conditions, samples_ms=tuple(ms),
         sample_repeat=tuple(r for r, _ in ns), repeats_ms=tuple(map(tuple, repeats)), min_ms=min(ms),
         mean_ms=sum(ms) / len(ms), p50_ms=percentile(ms, 50), p90_ms=p90, p99_ms=p99, noise_band=noise,
-        notes=tuple(notes))
+        notes=tuple(notes), gpu_samples_ms=tuple(gpu_ms), gpu_min_ms=min(gpu_ms, default=None),
+        gpu_p50_ms=percentile(gpu_ms, 50) if gpu_ms else None)
 
 
 def _ratio(entry: Compared, baseline: Compared) -> Ratio:

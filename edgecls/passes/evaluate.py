@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import onnx
 from onnx import helper
 
 from edgecls.errors import ModelError
+from edgecls.half_rounding import spell_out_rounding
 from edgecls.oracle import import_onnxruntime
 from edgecls.passes.network import Network, first_line, reads
 from edgecls.types import Array
@@ -41,10 +43,12 @@ def _run(model: onnx.ModelProto, feed: dict[str, Array]) -> dict[str, Array]:
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4
     try:
-        session: Any = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        session: Any = ort.InferenceSession(spell_out_rounding(model).SerializeToString(), options,
+                                            providers=["CPUExecutionProvider"])
         names = [o.name for o in session.get_outputs()]
-        wanted = {i.name for i in session.get_inputs()}
-        return dict(zip(names, session.run(names, {n: a for n, a in feed.items() if n in wanted}), strict=True))
+        wide = {i.name: i.type == "tensor(float)" for i in session.get_inputs()}  # also float16 weights, by now
+        feed = {n: a.astype(np.float32, copy=False) if wide[n] else a for n, a in feed.items() if n in wide}
+        return dict(zip(names, session.run(names, feed), strict=True))
     except Exception as error:  # its exceptions share no base class
         raise ModelError(f"ONNX Runtime cannot run the network: {first_line(error)}",
                          "check the model with `python -m onnx.checker`, or export it again") from None

@@ -21,7 +21,7 @@ class Verifier:
     """
 
     def __init__(self, network: Network, batch: int) -> None:
-        self._feed = _random_feed(network)
+        self._feed = random_feed(network)
         try:
             self._expected = run(network, self._feed)
         except ModelError as error:
@@ -67,7 +67,7 @@ def _difference(got: Array, expected: Array) -> tuple[float, float]:
     return float(np.abs(a - b).max()), float(np.abs(b).max())
 
 
-def _random_feed(network: Network) -> dict[str, Array]:
+def random_feed(network: Network) -> dict[str, Array]:
     """Standard normal floats; small non-negative integers; seeded."""
     random = np.random.default_rng(0)
     feed: dict[str, Array] = {}

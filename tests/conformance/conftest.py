@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from edgecls.backends.registry import get_backend
+from edgecls.backends.tensorrt.build import Place, facts
 from edgecls.bundle import open_bundle
 from edgecls.devices import open_device
 from edgecls.interfaces import Device
 from edgecls.passes import optimize_graph
 from edgecls.targets import native_target
-from edgecls.types import Artifact, ExportedGraph, OptimizedGraph, Target
+from edgecls.types import Artifact, ExportedGraph, Gpu, OptimizedGraph, Target
+from tests.backends.tensorrt.conftest import needs_rtx
 from tests.models import MODELS
 
 Compile = Callable[..., Artifact]
@@ -45,8 +48,27 @@ def compile_model(tmp_path_factory: pytest.TempPathFactory, target: Target) -> C
     return compile_once
 
 
+def suited(backend: str, target: Target) -> Target:
+    """`target`, with the GPU that a GPU's backend asks for: this machine's, else one that can be built for anywhere."""
+    if backend != "tensorrt":
+        return target
+    found = facts(Place())["gpu"]
+    gpu = Gpu(name=found.get("name", "RTX 3060"), compute_capability=found.get("compute_capability", "8.6"),
+              memory_mb=found.get("memory_mb", 12288), rtx=True)
+    return msgspec.structs.replace(target, gpu=gpu)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What opens a session of tensorrt needs a GPU; what only compiles needs its library."""
+    for item in items:
+        call = getattr(item, "callspec", None)
+        if call is not None and call.params.get("backend") == "tensorrt":
+            item.add_marker(pytest.mark.gpu if "device" in getattr(item, "fixturenames", ()) else needs_rtx)
+
+
 def compile_to(backend: str, graph: ExportedGraph | OptimizedGraph, target: Target, path: Path,
                batches: tuple[int, ...] = (1,)) -> Artifact:
     chosen = get_backend(backend)
     optimised = optimize_graph(graph, batches) if isinstance(graph, ExportedGraph) else graph
-    return chosen.compile(optimised, target, chosen.options_type(), path)
+    return chosen.compile(optimised, suited(backend, target), chosen.options_type(), path)

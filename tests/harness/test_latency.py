@@ -5,6 +5,7 @@ import itertools
 import msgspec
 import pytest
 
+from edgecls.cli.summary import measurement_lines
 from edgecls.errors import DataError, DeviceError, InternalError
 from edgecls.frozen import decode_json, encode_json
 from edgecls.harness import compare_latency, measure_latency
@@ -162,3 +163,31 @@ def test_what_cannot_be_compared():
     counted = {n: FakeSession(clock=[c, c], emulated=True) for n, c in (("a", 200), ("b", 100))}
     [ratio] = compare_latency(counted, SETTINGS).ratios
     assert (ratio.unit, ratio.median, ratio.verdict) == ("instructions", 0.5, "better")
+
+
+def with_gpu(monkeypatch, gpu_ns):
+    monkeypatch.setattr(FakeSession, "measure", lambda self, settings: Samples(
+        kind="time_ns", values=tuple(next(self.clock) for _ in range(settings.runs)), gpu_ns=gpu_ns(settings.runs)))
+    return measure_latency(FakeSession(clock=steady()), SETTINGS)
+
+
+def test_a_gpus_own_time_is_reported_beside_the_time_end_to_end(monkeypatch):
+    result = with_gpu(monkeypatch, lambda runs: (3 * MS, *[2 * MS] * (runs - 1)))
+    assert len(result.gpu_samples_ms) == len(result.samples_ms) == 100
+    assert (result.gpu_p50_ms, result.gpu_min_ms, result.p50_ms) == (2.0, 2.0, 10.04)
+    assert any("on the GPU p50 2.000 ms, min 2.000 ms" in line for line in measurement_lines(result))
+    assert decode_json(encode_json(result), LatencyResult) == result
+    with pytest.raises(ValueError, match="same runs"):
+        replace(result, gpu_samples_ms=(1.0,))
+
+
+@pytest.mark.parametrize("gpu_ns", [lambda runs: (1,), lambda runs: (-1,) * runs])
+def test_a_gpus_time_of_other_runs_is_refused(gpu_ns, monkeypatch):
+    with pytest.raises(DeviceError, match="answered"):
+        with_gpu(monkeypatch, gpu_ns)
+
+
+def test_without_a_gpu_nothing_is_said_of_one():
+    result = measure_latency(FakeSession(clock=steady()), SETTINGS)
+    assert (result.gpu_samples_ms, result.gpu_p50_ms) == ((), None)
+    assert not any("GPU" in line for line in measurement_lines(result))

@@ -14,7 +14,7 @@ from edgecls.bundle import write_bundle
 from edgecls.frozen import Frozen
 from edgecls.interfaces import Device, Progress, silent
 from edgecls.runtime.feed import at_batch
-from edgecls.types import Array, Artifact, OptimizedGraph, Target, TensorSpec, Unsupported
+from edgecls.types import Array, Artifact, OptimizedGraph, PrecisionName, Target, TensorSpec, Unsupported
 
 
 class NullOptions(Frozen):
@@ -26,6 +26,7 @@ class NullBackend:
 
     name = "null"
     options_type = NullOptions
+    precisions: tuple[PrecisionName, ...] = ("fp32", "fp16", "int8")
 
     def check(self, graph: OptimizedGraph, target: Target) -> list[Unsupported]:
         """It can do nothing with any node."""

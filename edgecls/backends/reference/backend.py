@@ -16,7 +16,7 @@ from edgecls.errors import BundleError, ModelError
 from edgecls.frozen import Frozen
 from edgecls.interfaces import Device, Progress, silent
 from edgecls.oracle import import_onnxruntime
-from edgecls.types import Artifact, Layer, OptimizedGraph, Target, Unsupported
+from edgecls.types import Artifact, Layer, OptimizedGraph, PrecisionName, Target, Unsupported
 
 
 class ReferenceOptions(Frozen):
@@ -31,6 +31,7 @@ class ReferenceBackend:
 
     name = "reference"
     options_type = ReferenceOptions
+    precisions: tuple[PrecisionName, ...] = ("fp32", "fp16", "int8")
 
     def check(self, graph: OptimizedGraph, target: Target) -> list[Unsupported]:
         """Nodes ONNX Runtime has no kernel for, found one at a time since it stops at the first."""

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
+from edgecls.backends.onnx_cost import flops_of, value_shapes
 from edgecls.types import Layer
 
 
@@ -17,6 +18,7 @@ def describe_nodes(model: onnx.ModelProto, batch: int, start: int) -> list[Layer
     shapes = {v.name: (v.type.tensor_type.elem_type, tuple(d.dim_value for d in v.type.tensor_type.shape.dim))
               for v in (*graph.value_info, *graph.input, *graph.output)}
     weights = {t.name: (t.data_type, tuple(t.dims)) for t in graph.initializer}
+    known = value_shapes(model)
     layers = []
     for index, node in enumerate(graph.node, start):
         read = [name for name in node.input if name]
@@ -25,7 +27,7 @@ def describe_nodes(model: onnx.ModelProto, batch: int, start: int) -> list[Layer
             algorithm="onnxruntime", layout="NCHW", precision=_precision(shapes.get(node.output[0])),
             weight_bytes=sum(_bytes(weights[n]) for n in read if n in weights),
             activation_bytes=sum(_bytes(shapes[n]) for n in (*read, *node.output) if n in shapes and n not in weights),
-            flops=_flops(node, shapes | weights), reason="the reference computes every node as it stands"))
+            flops=flops_of(node, known), reason="the reference computes every node as it stands"))
     return layers
 
 
@@ -35,18 +37,3 @@ def _precision(value: tuple[int, tuple[int, ...]] | None) -> str:
 
 def _bytes(value: tuple[int, tuple[int, ...]]) -> int:
     return math.prod(value[1]) * np.dtype(helper.tensor_dtype_to_np_dtype(value[0])).itemsize
-
-
-def _flops(node: onnx.NodeProto, values: dict[str, tuple[int, tuple[int, ...]]]) -> int:
-    """2 x multiply-adds of convolutions and matrix products; 0 for the rest."""
-    if node.output[0] not in values or any(n not in values for n in node.input[:2]):
-        return 0
-    result = math.prod(values[node.output[0]][1])
-    if node.op_type == "Conv":
-        return 2 * result * math.prod(values[node.input[1]][1][1:])
-    if node.op_type == "Gemm":
-        transposed = any(a.name == "transA" and a.i for a in node.attribute)
-        return 2 * result * values[node.input[0]][1][0 if transposed else 1]
-    if node.op_type == "MatMul":
-        return 2 * result * values[node.input[0]][1][-1]
-    return 0

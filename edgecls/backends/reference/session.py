@@ -13,9 +13,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import onnx
+
 from edgecls.backends.host_session import HostSession, check_threads
 from edgecls.contract import Contract
 from edgecls.errors import DataError, ModelError
+from edgecls.half_rounding import spell_out_rounding
 from edgecls.oracle import import_onnxruntime
 from edgecls.output import work_folder
 from edgecls.types import Array, DeviceFacts, ExportedGraph, KernelTime, Layer, OptimizedGraph, TensorSpec
@@ -41,6 +44,8 @@ def open_onnxruntime(model: bytes, threads: int, *, optimize: bool = False, prof
         options.enable_profiling = True
         options.profile_file_prefix = profile
     try:
+        if not optimize:  # ONNX Runtime's own optimisations would take the rounding out again
+            model = spell_out_rounding(onnx.load_from_string(model)).SerializeToString()
         return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exceptions share no base class
         raise ModelError(f"ONNX Runtime cannot load the network: {first_line(error)}",

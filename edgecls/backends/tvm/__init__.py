@@ -12,7 +12,7 @@ from pathlib import Path
 
 from edgecls.backends.tvm.options import CompileOptions
 from edgecls.interfaces import Device, Progress, Session, silent
-from edgecls.types import Artifact, OptimizedGraph, Target, Unsupported
+from edgecls.types import Artifact, OptimizedGraph, PrecisionName, Target, Unsupported
 
 
 class TvmBackend:
@@ -20,6 +20,7 @@ class TvmBackend:
 
     name = "tvm"
     options_type = CompileOptions
+    precisions: tuple[PrecisionName, ...] = ("fp32",)
 
     def check(self, graph: OptimizedGraph, target: Target) -> list[Unsupported]:
         from edgecls.backends.tvm.check import check_graph

@@ -1,0 +1,46 @@
+"""Is a bundle for this machine? Asked before any plan is loaded, since plans of another version can crash a library."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from edgecls.backends.tensorrt.build import INSTALL, Library
+from edgecls.backends.tensorrt.driver import GpuFacts
+from edgecls.backends.tensorrt.recipe import Recipe
+from edgecls.errors import BundleError, MissingExtraError
+from edgecls.types import Artifact
+
+_NAMES: dict[Library, str] = {"tensorrt_rtx": "TensorRT-RTX", "tensorrt": "TensorRT"}
+_AGAIN = {"tensorrt_rtx": "compile the model again with the version of tensorrt-rtx that is installed here",
+          "tensorrt": "compile the model again, and finish it on this machine: edgecls finish"}
+
+
+def import_library(artifact: Artifact, library: Library) -> Any:
+    """The runtime in exactly the version that made the plan.
+
+    Raises BundleError (unfinished, another version), MissingExtraError.
+    """
+    if not artifact.manifest.finished:
+        raise BundleError(f"{artifact.path}: has no engine yet",
+                          f"build it on the device with the GPU: edgecls finish {artifact.path}")
+    try:
+        module: Any = import_module(library)
+    except Exception as error:  # an ImportError, an OSError of a library it loads, or what the package raises itself
+        raise MissingExtraError(f"{_NAMES[library]}, which this bundle is for, cannot be imported: {error}",
+                                INSTALL[library]) from None
+    made_by = artifact.manifest.toolchain.get(library.replace("_", "-"), "an unknown version")
+    if str(module.__version__) != made_by:
+        raise BundleError(f"{artifact.path}: its plan was made by {_NAMES[library]} {made_by}, here is "
+                          f"{module.__version__}, and a plan opens only in the version it was made by", _AGAIN[library])
+    return module
+
+
+def check_place(artifact: Artifact, recipe: Recipe, gpu: GpuFacts) -> None:
+    """The GPU that the plans were built for. Raises BundleError."""
+    if gpu.compute_capability != recipe.compute_capability:
+        raise BundleError(f"{artifact.path}: is for compute capability {recipe.compute_capability}, and the {gpu.name} "
+                          f"here has {gpu.compute_capability}", "compile the model for a target with this GPU")
+    if recipe.built_on is not None and recipe.built_on.gpu != gpu.name:
+        raise BundleError(f"{artifact.path}: its engine was tuned on a {recipe.built_on.gpu}, here is a {gpu.name}",
+                          "compile the model again, and finish it on this machine: edgecls finish")

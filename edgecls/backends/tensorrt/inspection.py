@@ -1,0 +1,160 @@
+"""Which ONNX nodes became one engine layer: from the builder's log, or from EngineInspector where there is a GPU.
+
+Both name, for each engine layer, its tensors and the ONNX nodes it was made of ("[ONNX Layer: NAME]"). A node is in two
+layers when the builder splits it, as it does with a first convolution whose input is repacked.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from edgecls.frozen import Frozen
+
+_FIELD = re.compile(r"(Name|LayerType|TacticName): (.*?)(?:, (?=[A-Z][A-Za-z]+: )|$)")
+_TENSOR = re.compile(r"\{ Name: (?P<name>.*?), Dimensions: \[(?P<dims>[-0-9,]*)\].*?"
+                     r"Datatype: (?P<type>\w+), Format: (?P<format>.*?) \}(?=, \{| \])")
+_PROFILE = re.compile(r"\[profile ([0-9]{1,4})\]")
+_GRAPH = re.compile(r"_(myl[0-9]+)(?:_[0-9]+)?$")
+_NODE = re.compile(r"\[ONNX Layer: ([^\]]*)\]")
+_TYPES = {"float": ("fp32", 4), "half": ("fp16", 2), "int8": ("int8", 1), "int32": ("int32", 4), "int64": ("int64", 8),
+          "bool": ("bool", 1), "bfloat16": ("bf16", 2), "bf16": ("bf16", 2), "fp8": ("fp8", 1), "uint8": ("uint8", 1),
+          "fp16": ("fp16", 2), "fp32": ("fp32", 4)}
+_LAYOUTS = (("NHWC", "NHWC"), ("Channel major", "NHWC"), ("Row major", "linear"), ("Transposed", "transposed"))
+
+
+class Tensor(Frozen):
+    """dtype: "fp32", "fp16", "int8"... layout: "NHWC", "linear", "transposed", or the builder's own words."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    layout: str
+
+    @property
+    def bytes(self) -> int:
+        """0 while a dimension is open."""
+        size = next((b for name, b in _TYPES.values() if name == self.dtype), 4)
+        return math.prod(self.shape) * size if all(n >= 0 for n in self.shape) else 0
+
+
+class EngineLayer(Frozen):
+    """kind: the builder's LayerType ("correlation", "gemm", "kgen"...). nodes: ONNX nodes, in its order, each once."""
+
+    name: str
+    kind: str
+    tactic: str
+    nodes: tuple[str, ...]
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    constants: tuple[Tensor, ...]
+
+    @property
+    def precision(self) -> str:
+        """Of what it multiplies: its weights; without weights, of its first input."""
+        weights = [t for t in self.constants if math.prod(t.shape) > 1]
+        source = max(weights, key=lambda t: math.prod(t.shape)) if weights else next(
+            iter((*self.inputs, *self.outputs)), None)
+        return source.dtype if source is not None else "unknown"
+
+
+def layers_from_log(text: str) -> list[EngineLayer]:
+    """The table of engine layers as the builder logs it with ProfilingVerbosity.DETAILED; lines of no layer are
+    passed over, and so are "signal" and "wait", by which streams wait for one another: they have no tensors.
+    """
+    rows = [_from_line(line) for line in text.splitlines() if line.startswith("Name: ")]
+    return [row for row in rows if row.inputs or row.outputs or row.nodes]
+
+
+def layers_from_inspector(text: str) -> list[EngineLayer]:
+    """The layers of EngineInspector.get_engine_information(JSON). [] for what is not of that form."""
+    try:
+        rows = json.loads(text)["Layers"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return []
+    return [_from_json(row) for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+
+
+def by_profile(layers: Sequence[EngineLayer], profiles: int) -> list[list[EngineLayer]]:
+    """The layers of each optimisation profile. Those of later profiles carry "[profile N]" in their name or in that of
+    a tensor; where all of a layer's names are generated, another layer of the same compiled graph ("_mylK_") tells.
+    """
+    told: dict[str, int] = {}
+    for layer in layers:
+        profile = _PROFILE.search(" ".join((layer.name, *(t.name for t in (*layer.inputs, *layer.outputs)))))
+        if profile:
+            told[_graph_of(layer)] = int(profile[1])
+    found: list[list[EngineLayer]] = [[] for _ in range(profiles)]
+    for layer in layers:
+        index = told.get(_graph_of(layer), 0)
+        if index < profiles:
+            found[index].append(layer)
+    return found
+
+
+def _graph_of(layer: EngineLayer) -> str:
+    match = _GRAPH.search(layer.name)
+    return match[1] if match else layer.name
+
+
+def _from_line(line: str) -> EngineLayer:
+    head, _, tail = line.partition(", Inputs: ")
+    inputs, _, rest = tail.partition("], Constants: ")
+    constants, _, rest = rest.partition("], Outputs: ")
+    outputs, _, end = rest.partition("], TacticName: ")
+    fields: dict[str, str] = dict(_FIELD.findall(head))
+    return EngineLayer(
+        name=fields.get("Name", "?"), kind=fields.get("LayerType", "?"), tactic=end.partition(", ")[0],
+        nodes=_nodes(end), inputs=_tensors(inputs), outputs=_tensors(outputs), constants=_tensors(constants))
+
+
+def _tensors(text: str) -> tuple[Tensor, ...]:
+    return tuple(_tensor(m["name"], [int(d) for d in m["dims"].split(",") if d], m["type"], m["format"])
+                 for m in _TENSOR.finditer(f"{text} ]"))
+
+
+def _from_json(row: Mapping[str, Any]) -> EngineLayer:
+    """TensorRT 10 and 11: tensors have "Dimensions" and "Format/Datatype" ("Half NHWC", or words with the type)."""
+    return EngineLayer(
+        name=str(row.get("Name", "?")), kind=str(row.get("LayerType", "?")), tactic=str(row.get("TacticName", "")),
+        nodes=_nodes(str(row.get("Metadata", ""))), inputs=_json_tensors(row.get("Inputs")),
+        outputs=_json_tensors(row.get("Outputs")), constants=_json_weights(row))
+
+
+def _json_tensors(rows: Any) -> tuple[Tensor, ...]:
+    made = []
+    for row in rows if isinstance(rows, list) else ():
+        if isinstance(row, dict):
+            dims = row.get("Dimensions")
+            shape = [d for d in dims if isinstance(d, int)] if isinstance(dims, list) else []
+            text = f"{row.get('Datatype', '')} {row.get('Format', '')} {row.get('Format/Datatype', '')}"
+            word = next((w for w in re.findall(r"[A-Za-z0-9]+", text) if w.lower() in _TYPES), "?")
+            made.append(_tensor(str(row.get("Name", "?")), shape, word, text))
+    return tuple(made)
+
+
+def _json_weights(row: Mapping[str, Any]) -> tuple[Tensor, ...]:
+    """{"Weights": {"Type": "Half", "Count": 2048}, "Bias": ...} of convolutions."""
+    found = [row[key] for key in ("Weights", "Bias") if isinstance(row.get(key), dict)]
+    return tuple(_tensor("weights", [int(w["Count"])], str(w.get("Type", "?")), "") for w in found
+                 if isinstance(w.get("Count"), int)) + _json_tensors(row.get("Constants"))
+
+
+def _tensor(name: str, shape: Sequence[int], dtype: str, layout: str) -> Tensor:
+    return Tensor(name=name, shape=tuple(shape), dtype=_TYPES.get(dtype.lower(), (dtype.lower(), 0))[0],
+                  layout=next((short for words, short in _LAYOUTS if words in layout), layout.strip()))
+
+
+def _nodes(metadata: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(_NODE.findall(metadata)))
+
+
+def count_precisions(layers: Iterable[EngineLayer]) -> dict[str, int]:
+    """How many layers compute in each precision."""
+    counts: dict[str, int] = {}
+    for layer in layers:
+        counts[layer.precision] = counts.get(layer.precision, 0) + 1
+    return counts

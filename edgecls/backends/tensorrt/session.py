@@ -1,0 +1,189 @@
+"""Run a plan on this machine's GPU: device buffers, one stream, pinned memory, events, a CUDA graph per batch size."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
+from typing import Any
+
+import numpy as np
+
+from edgecls.backends.host_session import HostSession, check_threads
+from edgecls.backends.tensorrt.build import Library, try_plan
+from edgecls.backends.tensorrt.compatible import check_place, import_library
+from edgecls.backends.tensorrt.driver import Driver, Handle, PinnedBuffer, open_driver
+from edgecls.backends.tensorrt.recipe import Part, read_recipe
+from edgecls.bundle import read_member
+from edgecls.errors import BundleError, DeviceError
+from edgecls.interfaces import Device
+from edgecls.runtime.feed import at_batch, spec_bytes
+from edgecls.types import Array, Artifact, MeasureSettings, Samples, TensorSpec
+
+Specs = tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]
+_KEPT = 1_000_000
+
+
+def open_gpu_session(artifact: Artifact, device: Device, threads: int) -> GpuSession:
+    """Check first, in the order of what can be known without a GPU; then load each plan, apart before here.
+
+    Raises BundleError (unfinished, another runtime, version or GPU), MissingExtraError, DeviceError.
+    """
+    check_threads(threads)
+    if device.name != "local":
+        raise BundleError(f"{artifact.path}: engines run on the machine edgecls runs on, not on {device.name}",
+                          "log in there, install edgecls[tensorrt,cuda], and run the same command")
+    recipe = read_recipe(artifact)
+    library: Library = "tensorrt_rtx" if artifact.manifest.runtime == "tensorrt-rtx" else "tensorrt"
+    trt = import_library(artifact, library)
+    driver = open_driver()
+    try:
+        check_place(artifact, recipe, driver.facts())
+        plans = [(part, read_member(artifact, part.plan or "")) for part in recipe.parts]
+        for _, plan in plans:
+            try_plan(plan, library)
+        return GpuSession(artifact, plans, trt, driver, device, threads)
+    except BaseException:
+        driver.close()
+        raise
+
+
+class GpuSession(HostSession):
+    """See edgecls.interfaces.Session. Not for use from two threads at once. threads: of the host, not used."""
+
+    def __init__(self, artifact: Artifact, plans: Sequence[tuple[Part, bytes]], trt: Any, driver: Driver,
+                 device: Device, threads: int) -> None:
+        manifest = artifact.manifest
+        smallest = manifest.batches[0]
+        specs: dict[int, Specs] = {
+            b: (tuple(at_batch(s, b, smallest) for s in manifest.inputs),
+                tuple(at_batch(s, b, smallest) for s in manifest.outputs)) for b in manifest.batches}
+        super().__init__(specs, manifest.contract, artifact.hash, threads, device.facts)
+        self._driver = driver
+        self._stack = ExitStack()
+        self._stack.callback(driver.close)
+        self._runners: dict[int, _Runner] = {}
+        try:
+            self._stream = driver.create_stream()
+            self._stack.callback(driver.destroy_stream, self._stream)
+            logger = trt.Logger(trt.Logger.ERROR)
+            runtime = trt.Runtime(logger)
+            for part, plan in plans:
+                engine = runtime.deserialize_cuda_engine(plan)
+                if engine is None:
+                    raise BundleError(f"{artifact.path}: TensorRT does not take its plan",
+                                      "compile the model again for this GPU and this version of the library")
+                for profile, batch in enumerate(part.batches):
+                    runner = _Runner(engine, profile, specs[batch], driver, self._stream)
+                    self._stack.callback(runner.close)
+                    self._runners[batch] = runner
+        except BaseException:
+            self.close()
+            raise
+
+    def _invoke(self, batch: int, feed: dict[str, Array]) -> dict[str, Array]:
+        return self._runners[batch].run(feed)
+
+    def measure(self, settings: MeasureSettings) -> Samples:
+        """End to end with transfers, by the host's clock; and of the same runs the GPU's time without, by events."""
+        samples = super().measure(settings)  # checks the settings, and every run leaves its GPU time
+        runner = self._runners[settings.batch]
+        return Samples(kind="time_ns", values=samples.values, gpu_ns=tuple(runner.gpu_ns)[-settings.runs:])
+
+    def close(self) -> None:
+        """Free everything on the GPU. Any further use is a DeviceError."""
+        if not self._closed:
+            super().close()
+            self._runners.clear()
+            self._stack.close()
+
+
+class _Runner:
+    """One batch size: its context, its buffers on both sides, and the graph of its kernels.
+
+    gpu_ns: of each run, from the first kernel to the last.
+    """
+
+    def __init__(self, engine: Any, profile: int, specs: Specs, driver: Driver, stream: Handle) -> None:
+        self._driver, self._stream, self._specs = driver, stream, specs
+        self._stack = ExitStack()
+        self._graph: Handle | None = None
+        self.gpu_ns: deque[int] = deque(maxlen=_KEPT)
+        self._device: dict[str, int] = {}
+        self._host: dict[str, PinnedBuffer] = {}
+        try:
+            self._context = engine.create_execution_context()
+            if self._context is None:
+                raise DeviceError("the engine cannot start: there is too little memory on the GPU",
+                                  "close other programs on it (nvidia-smi lists them), or compile a smaller --batch")
+            number = driver.stream_number(stream)
+            if engine.num_optimization_profiles > 1:
+                self._context.set_optimization_profile_async(profile, number)
+                driver.synchronize(stream)
+            for spec in (*specs[0], *specs[1]):
+                self._device[spec.name] = driver.allocate(spec_bytes(spec))
+                self._stack.callback(driver.free, self._device[spec.name])
+                self._host[spec.name] = driver.pin(spec_bytes(spec))
+                self._stack.callback(driver.unpin, self._host[spec.name])
+                self._must(self._context.set_tensor_address(spec.name, self._device[spec.name]), spec)
+            for spec in specs[0]:
+                self._must(self._context.set_input_shape(spec.name, spec.shape), spec)
+            self._events = tuple(self._event() for _ in range(2))
+            self._enqueue()  # the first run compiles and allocates, which no capture may
+            driver.synchronize(stream)
+            self._capture()
+        except BaseException:
+            self.close()
+            raise
+
+    def run(self, feed: Mapping[str, Array]) -> dict[str, Array]:
+        """Transfers, kernels and transfers on one stream."""
+        inputs, outputs = self._specs
+        for spec in inputs:
+            size = spec_bytes(spec)
+            self._host[spec.name].array[:size] = np.frombuffer(feed[spec.name].tobytes(), np.uint8)
+            self._driver.to_device(self._device[spec.name], self._host[spec.name], size, self._stream)
+        start, end = self._events
+        self._driver.record(start, self._stream)
+        if self._graph is not None:
+            self._driver.launch(self._graph, self._stream)
+        else:
+            self._enqueue()
+        self._driver.record(end, self._stream)
+        for spec in outputs:
+            self._driver.to_host(self._host[spec.name], self._device[spec.name], spec_bytes(spec), self._stream)
+        self._driver.synchronize(self._stream)
+        self.gpu_ns.append(self._driver.elapsed_ns(start, end))
+        return {spec.name: self._host[spec.name].array[:spec_bytes(spec)].view(spec.dtype).reshape(spec.shape).copy()
+                for spec in outputs}
+
+    def close(self) -> None:
+        self._stack.close()
+        self._context = None
+
+    def _must(self, accepted: bool, spec: TensorSpec) -> None:
+        if not accepted:
+            raise BundleError(f"the plan has no tensor {spec.name!r} of shape {list(spec.shape)}, unlike the manifest",
+                              "compile the model again with this version of edgecls")
+
+    def _event(self) -> Handle:
+        event = self._driver.create_event()
+        self._stack.callback(self._driver.destroy_event, event)
+        return event
+
+    def _enqueue(self) -> None:
+        if not self._context.execute_async_v3(self._driver.stream_number(self._stream)):
+            raise DeviceError("the engine does not run on this GPU",
+                              "look for NVRM messages in dmesg, and for memory: nvidia-smi")
+
+    def _capture(self) -> None:
+        """All kernels as one graph, launched at once; an engine that cannot be captured is enqueued each time."""
+        try:
+            self._driver.begin_capture(self._stream)
+        except DeviceError:
+            return
+        with suppress(DeviceError):
+            self._enqueue()
+        with suppress(DeviceError):  # something in it could not be captured
+            self._graph = self._driver.end_capture(self._stream)
+            self._stack.callback(self._driver.destroy_graph, self._graph)

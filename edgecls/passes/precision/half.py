@@ -1,0 +1,56 @@
+"""float32 -> float16, with islands that stay float32."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Collection
+from typing import Any
+
+import onnx
+
+from edgecls.oracle import import_onnxruntime
+from edgecls.passes.network import reads
+
+
+def to_half(model: onnx.ModelProto, keep: Collection[str] = ()) -> onnx.ModelProto:
+    """`model` in float16, except the nodes named in `keep`; inputs and outputs keep their type. Uses `model` up.
+
+    Weights beyond float16's range become its largest number. Operators that have no float16 version by ONNX's
+    definition, or lose too much in it (onnxruntime.transformers.float16.DEFAULT_OP_BLOCK_LIST), stay float32.
+    """
+    import_onnxruntime()
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+    from onnxruntime.transformers.onnx_model import OnnxModel
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # one for each weight tensor with a number beyond the range
+        half: Any = convert_float_to_float16(model, keep_io_types=True, node_block_list=sorted(keep))
+    for field in (half.graph.node, half.graph.value_info):
+        _keep_first(field)  # a value that two float32 nodes read is cast twice, under the same names
+    _join_islands(half.graph)
+    OnnxModel.graph_topological_sort(half.graph)  # it appends its Cast nodes at the end
+    result: onnx.ModelProto = half
+    return result
+
+
+def _join_islands(graph: onnx.GraphProto) -> None:
+    """Between float32 neighbours nothing goes through float16, which could overflow there."""
+    narrowed = {n.output[0]: n.input[0] for n in graph.node if n.name.endswith("_cast_to_fp16_node")}
+    direct = {n.output[0]: narrowed[n.input[0]] for n in graph.node
+              if n.name.endswith("_cast_to_fp32_node") and n.input[0] in narrowed}
+    for node in graph.node:
+        for index, name in enumerate(node.input):
+            if name in direct:
+                node.input[index] = direct[name]
+    for _ in range(2):  # first the widening casts, then the narrowing ones that only those read
+        read = {name for node in graph.node for name in reads(node)} | {value.name for value in graph.output}
+        for index in reversed([i for i, n in enumerate(graph.node)
+                               if n.op_type == "Cast" and n.output[0] not in read]):
+            del graph.node[index]
+
+
+def _keep_first(field: Any) -> None:
+    """Remove every later message that equals an earlier one."""
+    data = [message.SerializeToString(deterministic=True) for message in field]
+    for index in reversed([i for i, this in enumerate(data) if data.index(this) < i]):
+        del field[index]

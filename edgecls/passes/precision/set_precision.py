@@ -1,0 +1,118 @@
+"""Write the chosen precision into the graph of each batch size."""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+from collections.abc import Iterator, Mapping
+
+import msgspec
+import numpy as np
+import onnx
+
+from edgecls.errors import DataError, ModelError
+from edgecls.interfaces import Progress, silent
+from edgecls.passes.evaluate import run
+from edgecls.passes.network import Network
+from edgecls.passes.precision.half import to_half
+from edgecls.passes.precision.images import CalibrationImages
+from edgecls.passes.precision.int8 import QUANTIZED, calibrate, to_int8
+from edgecls.passes.precision.options import PrecisionOptions
+from edgecls.passes.precision.sensitivity import Lower, most_sensitive
+from edgecls.passes.verify import random_feed
+from edgecls.types import Array, OptimizedGraph, PassRecord, Precision
+
+_HARMLESS = frozenset({"Cast", "Clip", "Concat", "Constant", "Expand", "Flatten", "Gather", "Identity", "MaxPool",
+                       "Pad", "Relu", "Reshape", "Shape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"})
+"""They move or choose values: in float16 they lose nothing that their input has not lost."""
+
+
+def set_precision(graph: OptimizedGraph, options: PrecisionOptions, progress: Progress = silent) -> OptimizedGraph:
+    """`graph` in options.precision, with one more PassRecord: its difference is that of the precision, and no fault.
+
+    Raises ModelError (unknown node, cannot be calibrated), DataError (no images, a bad one), ContractError (int8 for
+    a network that takes no image).
+    """
+    _check(options)
+    if options.precision == "fp32":
+        return graph
+    smallest = graph.batches[0]
+    images = CalibrationImages(options.calibrate, graph.contract) if options.calibrate is not None else None
+    ranges = None
+    if options.precision == "int8":
+        assert images is not None
+        ranges = calibrate(onnx.load_from_string(graph.onnx[smallest]), images.feeds(smallest, progress),
+                           options.calibration)
+
+    def lower(model: onnx.ModelProto, keep: frozenset[str]) -> onnx.ModelProto:
+        return to_half(model, keep) if options.precision == "fp16" else to_int8(model, ranges, keep)
+
+    keep = _kept(graph.onnx[smallest], lower, options, images, smallest, progress)
+    models: dict[int, bytes] = {}
+    record = None
+    for done, batch in enumerate(graph.batches):
+        progress(f"writing {options.precision}, batch {batch}", done, len(graph.batches))
+        model = lower(onnx.load_from_string(graph.onnx[batch]), frozenset(keep))
+        models[batch] = model.SerializeToString(deterministic=True)
+        record = record or _record(options.precision, graph.onnx[batch], models[batch])
+    assert record is not None
+    facts = Precision(kind=options.precision, kept_fp32=keep)
+    if ranges is not None and images is not None:
+        facts = msgspec.structs.replace(facts, calibration=options.calibration, calibration_images=len(images.paths),
+                                        calibration_hash=images.hash)
+    return msgspec.structs.replace(graph, onnx=models, passes=(*graph.passes, record), precision=facts)
+
+
+def _check(options: PrecisionOptions) -> None:
+    """A flag without effect is a misunderstanding. Raises DataError."""
+    if options.precision == "int8" and options.calibrate is None:
+        raise DataError("int8 takes the range of every tensor from images, and none were given",
+                        "give a folder of images: --calibrate FOLDER (not those you validate with)")
+    given = {"--keep-fp32": bool(options.keep_fp32), "--keep-sensitive": bool(options.keep_sensitive),
+             "--calibrate": options.calibrate is not None and not options.keep_sensitive}
+    if options.precision == "fp32" and any(given.values()):
+        raise DataError(f"{next(k for k, v in given.items() if v)} has no effect in fp32",
+                        "add --precision fp16 or --precision int8, or leave it out")
+
+
+def _kept(model: bytes, lower: Lower, options: PrecisionOptions, images: CalibrationImages | None, batch: int,
+          progress: Progress) -> tuple[str, ...]:
+    """The nodes that stay float32, in the order of the graph."""
+    nodes = onnx.load_from_string(model).graph.node
+    names = [node.name for node in nodes]
+    kept: set[str] = set()
+    for pattern in options.keep_fp32:
+        matching = [n for n in names if n == pattern] or fnmatch.filter(names, pattern)
+        if not matching:
+            close = difflib.get_close_matches(pattern, names, n=1)
+            raise ModelError(f"no node is called {pattern!r}" + (f"; did you mean {close[0]!r}?" if close else ""),
+                             "give a name that `edgecls explain` shows for this model")
+        kept.update(matching)
+    if options.keep_sensitive:
+        candidates = [node.name for node in nodes if node.name not in kept and (
+            node.op_type in QUANTIZED if options.precision == "int8" else node.op_type not in _HARMLESS)]
+        feed = next(images.feeds(batch, silent)) if images is not None else random_feed(Network.parse(model))
+        kept.update(most_sensitive(model, lower, candidates, feed, options.keep_sensitive, progress))
+    return tuple(name for name in names if name in kept)
+
+
+def _record(name: str, before: bytes, after: bytes) -> PassRecord:
+    """What the precision costs on random input. Raises ModelError when an answer stops being finite."""
+    feed = random_feed(Network.parse(before))
+    wanted, got = run(Network.parse(before), feed), run(Network.parse(after), feed)
+    return PassRecord(name=name, fired=True, nodes_before=_nodes(before), nodes_after=_nodes(after),
+                      max_difference=max(_differences(wanted, got), default=0.0))
+
+
+def _differences(wanted: Mapping[str, Array], got: Mapping[str, Array]) -> Iterator[float]:
+    for name, value in wanted.items():
+        a, b = np.asarray(got[name], np.float64), np.asarray(value, np.float64)
+        finite = np.isfinite(b)
+        if not np.array_equal(np.isfinite(a), finite):
+            raise ModelError(f"in this precision the output {name!r} stops being finite on random input",
+                             "keep the layers that overflow in float32: --keep-sensitive 5, or --keep-fp32 NODE")
+        yield float(np.abs(a[finite] - b[finite]).max(initial=0.0))
+
+
+def _nodes(model: bytes) -> int:
+    return len(onnx.load_from_string(model).graph.node)

@@ -1,0 +1,122 @@
+"""Everything that only a GPU can show: `pytest -m gpu` on a machine with one; elsewhere it counts as not run."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edgecls.backends.tensorrt import TensorRTBackend, TensorRTOptions
+from edgecls.backends.tensorrt.build import Place, facts
+from edgecls.backends.tensorrt.driver import open_driver
+from edgecls.backends.tensorrt.driver.interface import DRIVERS
+from edgecls.backends.tensorrt.recipe import read_recipe
+from edgecls.devices import LocalDevice
+from edgecls.errors import BundleError, MissingExtraError
+from edgecls.passes import optimize_graph
+from edgecls.passes.precision import PrecisionOptions, set_precision
+from edgecls.types import Gpu, MeasureSettings
+from tests.backends.tensorrt.networks import residual
+from tests.conformance.conftest import suited
+from tests.models import MODELS, random_feed, run_onnxruntime
+
+pytestmark = pytest.mark.gpu
+TOLERANCE = {"fp32": 1e-3, "fp16": 1e-2}  # of the output's range; TF32 sums are part of it
+
+
+@pytest.fixture(scope="module")
+def machine():
+    found = facts(Place())
+    assert "missing" not in found["gpu"], found["gpu"]
+    return found
+
+
+@pytest.fixture(params=["tensorrt_rtx", "tensorrt"])
+def board(request, machine):
+    """A target with this machine's GPU: once for plans made ahead of time, once for engines finished here."""
+    from edgecls.targets import native_target
+
+    if "missing" in machine[request.param]:
+        pytest.fail(f"{request.param} is needed: {machine[request.param]['missing']}")
+    import msgspec
+
+    gpu = machine["gpu"]
+    return msgspec.structs.replace(native_target(), gpu=Gpu(
+        name=gpu["name"], compute_capability=gpu["compute_capability"], memory_mb=gpu["memory_mb"],
+        rtx=request.param == "tensorrt_rtx"))
+
+
+@pytest.fixture
+def bundle(board, tmp_path):
+    def make(exported, precision="fp16", batches=(1,)):
+        graph = set_precision(optimize_graph(exported, batches), PrecisionOptions(precision=precision))
+        backend, device = TensorRTBackend(), LocalDevice()
+        artifact = backend.compile(graph, board, TensorRTOptions(), tmp_path / "made.ecls")
+        return artifact if artifact.manifest.finished else backend.finish(artifact, device, tmp_path / "finished.ecls")
+
+    return make
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("model", ["classifier", "attention"])
+def test_the_gpu_computes_what_onnxruntime_computes(model, precision, bundle):
+    exported = MODELS[model]()
+    with TensorRTBackend().open_session(bundle(exported, precision, (1, 3)), LocalDevice()) as session:
+        for batch in (1, 3, 1):
+            feed = random_feed(exported, batch, seed=batch)
+            for name, wanted in run_onnxruntime(exported, feed).items():
+                difference = float(np.abs(session.run(feed)[name] - wanted).max())
+                assert difference <= TOLERANCE[precision] * float(np.ptp(wanted))
+
+
+def test_both_times_are_measured(bundle):
+    with TensorRTBackend().open_session(bundle(residual()), LocalDevice()) as session:
+        samples = session.measure(MeasureSettings(runs=20))
+    assert len(samples.values) == len(samples.gpu_ns) == 20
+    assert all(0 < gpu < end_to_end for gpu, end_to_end in zip(samples.gpu_ns, samples.values, strict=True))
+
+
+def test_a_finished_engine_says_where_it_was_built_and_how_it_fused(bundle, machine):
+    artifact = bundle(residual())
+    if artifact.manifest.runtime == "tensorrt":
+        recipe = read_recipe(artifact)
+        assert recipe.built_on is not None and recipe.built_on.gpu == machine["gpu"]["name"]
+    assert artifact.manifest.plans[0].engine_layers == len(artifact.manifest.layers) > 0
+
+
+@pytest.mark.parametrize("name", DRIVERS)
+def test_a_driver_moves_bytes_there_and_back(name):
+    try:
+        driver = open_driver(name)
+    except MissingExtraError as error:
+        pytest.fail(str(error))
+    stream, size = driver.create_stream(), 12345
+    address, first, second = driver.allocate(size), driver.pin(size), driver.pin(size)
+    start, end = driver.create_event(), driver.create_event()
+    first.array[:] = np.random.default_rng(1).integers(0, 256, size, dtype=np.uint8)
+    driver.record(start, stream)
+    driver.to_device(address, first, size, stream)
+    driver.to_host(second, address, size, stream)
+    driver.record(end, stream)
+    driver.synchronize(stream)
+    assert np.array_equal(first.array, second.array) and driver.elapsed_ns(start, end) > 0
+    driver.free(address)
+    driver.unpin(first)
+    driver.unpin(second)
+    driver.destroy_event(start)
+    driver.destroy_event(end)
+    driver.destroy_stream(stream)
+    driver.close()
+
+
+def test_a_plan_for_another_capability_is_refused(bundle, machine, tmp_path):
+    from edgecls.targets import native_target
+
+    other = next(c for c in ("8.6", "8.9", "12.0") if c != machine["gpu"]["compute_capability"])
+    import msgspec
+
+    board = msgspec.structs.replace(suited("tensorrt", native_target()), gpu=Gpu(
+        name="other", compute_capability=other, memory_mb=1, rtx=True))
+    graph = set_precision(optimize_graph(residual()), PrecisionOptions(precision="fp16"))
+    artifact = TensorRTBackend().compile(graph, board, TensorRTOptions(), tmp_path / "other.ecls")
+    with pytest.raises(BundleError, match="compute capability"):
+        TensorRTBackend().open_session(artifact, LocalDevice())

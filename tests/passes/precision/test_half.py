@@ -1,0 +1,111 @@
+"""float16 graphs: strongly typed, close to float32, with islands where asked."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+
+from edgecls.errors import DataError, ModelError
+from edgecls.passes import optimize_graph
+from edgecls.passes.precision import PrecisionOptions, set_precision
+from tests.models import MODELS, random_feed, run_onnxruntime
+from tests.passes.precision.networks import constants, overflowing, parsed
+
+FP16 = PrecisionOptions(precision="fp16")
+FLOAT, HALF = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16
+
+
+def outputs(graph, batch, feed):
+    import onnxruntime as ort
+
+    session = ort.InferenceSession(graph.onnx[batch], providers=["CPUExecutionProvider"])
+    names = [o.name for o in session.get_outputs()]
+    return dict(zip(names, session.run(names, feed), strict=True))
+
+
+@pytest.mark.parametrize("model", [m for m in MODELS if m != "reductions"])  # an ArgMax may flip: see below
+def test_every_network_computes_the_same_to_half_precision(model):
+    exported = MODELS[model]()
+    half = set_precision(optimize_graph(exported, [1, 3]), FP16)
+    for batch in (1, 3):
+        onnx.checker.check_model(parsed(half, batch), full_check=True)
+        feed = random_feed(exported, batch)
+        for name, wanted in run_onnxruntime(exported, feed).items():
+            got = outputs(half, batch, feed)[name]
+            assert got.dtype == wanted.dtype and got.shape == wanted.shape
+            assert np.abs(got.astype(np.float64) - wanted).max() <= 5e-3 * max(1e-3, float(np.abs(wanted).max())), name
+
+
+def test_a_reduction_in_half_keeps_its_types():
+    half = set_precision(optimize_graph(MODELS["reductions"]()), FP16)
+    onnx.checker.check_model(parsed(half), full_check=True)
+    assert {o.type.tensor_type.elem_type for o in parsed(half).graph.output} == {FLOAT, onnx.TensorProto.INT64}
+
+
+def test_the_whole_network_is_half_and_its_ends_are_float():
+    before = optimize_graph(MODELS["classifier"]())
+    model = parsed(set_precision(before, FP16))
+    assert {v.type.tensor_type.elem_type for v in (*model.graph.input, *model.graph.output)} == {FLOAT}
+    assert {t.data_type for t in model.graph.initializer} <= {HALF, onnx.TensorProto.INT64}
+    casts = [n for n in model.graph.node if n.op_type == "Cast"]
+    assert len(casts) == 2  # the network's input and its output, nothing between
+    assert {n.name for n in parsed(before).graph.node} <= {n.name for n in model.graph.node}
+
+
+def test_islands_stay_float_by_name_and_by_pattern():
+    before = optimize_graph(MODELS["classifier"]())
+    convolutions = [n.name for n in parsed(before).graph.node if n.op_type == "Conv"]
+    for keep, kept in (((convolutions[1],), {convolutions[1]}), (("Conv*",), set(convolutions))):
+        graph = set_precision(before, PrecisionOptions(precision="fp16", keep_fp32=keep))
+        model = parsed(graph)
+        weights = {n.name: constants(model)[n.input[1]].dtype for n in model.graph.node
+                   if n.op_type == "Conv" and n.input[1] in constants(model)}
+        assert {name for name, dtype in weights.items() if dtype == np.float32} == kept
+        assert set(graph.precision.kept_fp32) == kept
+        onnx.checker.check_model(model, full_check=True)
+
+
+def test_an_overflow_is_an_error_and_an_island_cures_it():
+    before = optimize_graph(overflowing())
+    with pytest.raises(ModelError, match="stops being finite") as caught:
+        set_precision(before, FP16)
+    assert "--keep-sensitive" in caught.value.hint
+    graph = set_precision(before, PrecisionOptions(precision="fp16", keep_fp32=("scale", "unscale")))
+    assert graph.passes[-1].max_difference < 1e-2
+    between = [n for n in parsed(graph).graph.node if n.op_type == "Cast"]
+    assert len(between) == 4  # at both ends of the network and of the island, none inside it
+
+
+def test_sensitivity_finds_the_layers_that_disturb_most():
+    graph = set_precision(optimize_graph(overflowing()), PrecisionOptions(precision="fp16", keep_sensitive=2))
+    assert graph.precision.kept_fp32 == ("scale", "unscale")
+    assert graph.passes[-1].max_difference < 1e-2
+
+
+def test_what_was_done_is_recorded():
+    before = optimize_graph(MODELS["classifier"](), [1, 3])
+    graph = set_precision(before, FP16)
+    assert graph.hash != before.hash and graph.parent == before.parent and graph.batches == (1, 3)
+    assert graph.passes[:-1] == before.passes
+    record = graph.passes[-1]
+    assert record.name == "fp16" and record.fired and 0 < record.max_difference < 1e-2
+    assert graph.precision.kind == "fp16"
+    assert set_precision(before, FP16) == graph  # the same bytes each time
+    assert set_precision(before, PrecisionOptions()) == before
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    (PrecisionOptions(keep_fp32=("a",)), "--keep-fp32 has no effect in fp32"),
+    (PrecisionOptions(keep_sensitive=2), "--keep-sensitive has no effect in fp32"),
+    (PrecisionOptions(precision="int8"), "none were given"),
+])
+def test_flags_without_effect_are_refused(options, message):
+    with pytest.raises(DataError, match=message):
+        set_precision(optimize_graph(MODELS["two_inputs"]()), options)
+
+
+def test_an_unknown_node_is_named_with_its_likeliest_meaning():
+    with pytest.raises(ModelError, match="did you mean 'Conv_") as caught:
+        set_precision(optimize_graph(MODELS["classifier"]()), PrecisionOptions(precision="fp16", keep_fp32=("conv_0",)))
+    assert "edgecls explain" in caught.value.hint

@@ -35,8 +35,9 @@ _LEGEND = (
     f"descendants, the largest of samples taken every {INTERVAL_S * 1000:.0f} ms (the JSON has the rate that was "
     "reached). Pages they share count for each. *ru_maxrss* is the kernel's own gapless maximum of the largest single "
     "process, as a cross-check.",
-    "*Arena* holds inputs, outputs and activations, placed ahead of time; *live* is the most that is alive at once, "
-    "which no placement can undercut. *Workspace* is scratch memory per thread. Weights are random "
+    "*Arena* holds inputs, outputs, activations and the workspaces of one thread, placed ahead of time; *live* is the "
+    "most of them that is alive at once, which no placement can undercut; *tensors* is the same of the network's own "
+    "tensors alone, unblocked and each gone after its last use. Weights are random "
     "(`benchmarks/models.py`), except EfficientNet-Lite0's.",
 )
 _COLUMNS = (
@@ -50,7 +51,8 @@ _COLUMNS = (
     Column("model.so, kB", lambda r: _kb(r["model_so_bytes"])),
     Column("arena, kB", lambda r: _kb(r["arena_bytes"])),
     Column("live, kB", lambda r: _kb(r["peak_bytes"])),
-    Column("workspace, kB", lambda r: _kb(r["workspace_bytes_per_thread"])),
+    Column("tensors, kB", lambda r: _kb(r["tensors_peak_bytes"]) if "tensors_peak_bytes" in r else ""),
+    Column("at 4 threads, kB", lambda r: _kb(r["arena_bytes_4"]) if r.get("arena_bytes_4") else ""),
     Column("kernel calls", lambda r: r["calls"]),
 )
 
@@ -76,7 +78,9 @@ def measure(model: Path, target: str, folder: Path) -> Row:
         "bundle": artifact.hash, "toolchain": manifest.toolchain, "bundle_bytes": bundle.stat().st_size,
         "model_so_bytes": manifest.members["model.so"].bytes, "weights_bytes": manifest.weights_bytes,
         "batch": plan.batch, "calls": plan.calls, "arena_bytes": plan.arena_bytes, "peak_bytes": plan.peak_bytes,
-        "workspace_bytes_per_thread": plan.workspace_bytes_per_thread}
+        "workspace_bytes_per_thread": plan.workspace_bytes_per_thread,
+        "tensors_peak_bytes": plan.tensors_peak_bytes,
+        "arena_bytes_4": next((t.arena_bytes for t in plan.threads if t.threads == 4), None)}
 
 
 def main() -> None:

@@ -36,10 +36,10 @@ def lenet5() -> Any:
         nn.Flatten(), nn.Linear(400, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU(), nn.Linear(84, 10))
 
 
-def _torchvision(name: str) -> Callable[[], Any]:
+def _torchvision(name: str, **options: Any) -> Callable[[], Any]:
     def build() -> Any:
         import torchvision
-        return torchvision.models.get_model(name, weights=None)
+        return torchvision.models.get_model(name, weights=None, **options)
     return build
 
 
@@ -66,14 +66,26 @@ MODELS: dict[str, tuple[Callable[[], Any], str]] = {
     "coatnet_0": (_timm("coatnet_0_rw_224"), "inception"),
 }
 
+FAMILIES: dict[str, tuple[Callable[[], Any], str]] = {
+    "resnext50_32x4d": (_torchvision("resnext50_32x4d"), "imagenet"),
+    "regnet_y_400mf": (_torchvision("regnet_y_400mf"), "imagenet"),
+    "squeezenet1_1": (_torchvision("squeezenet1_1"), "imagenet"),
+    "googlenet": (_torchvision("googlenet", init_weights=True), "imagenet"),
+    "densenet121": (_torchvision("densenet121"), "imagenet"),
+    "mnasnet1_0": (_torchvision("mnasnet1_0"), "imagenet"),
+}
+"""Not in the tables: networks of grouped convolutions, long concatenations and pooling that rounds up, which a slow
+test compiles and runs."""
+
 
 def model_file(name: str, folder: Path) -> Path:
-    """FOLDER/NAME.onnx of one of MODELS or LITE0; exported when it is not there yet.
+    """FOLDER/NAME.onnx of one of MODELS, FAMILIES or LITE0; exported when it is not there yet.
 
     Raises DataError for another name, MissingExtraError, or ImportError for a package of edgecls[zoo].
     """
-    if name not in (LITE0, *MODELS):
-        raise DataError(f"no network is called {name!r}", f"choose one of: {', '.join((LITE0, *MODELS))}")
+    known = (LITE0, *MODELS, *FAMILIES)
+    if name not in known:
+        raise DataError(f"no network is called {name!r}", f"choose one of: {', '.join(known)}")
     path = folder / f"{name}.onnx"
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
@@ -87,9 +99,9 @@ def add_onnx_option(parser: argparse.ArgumentParser) -> None:
 
 
 def export_model(name: str) -> ExportedGraph:
-    """One of MODELS, the same bytes each time."""
+    """One of MODELS or FAMILIES, the same bytes each time."""
     import torch
-    build, preset = MODELS[name]
+    build, preset = (MODELS | FAMILIES)[name]
     size, channels = (32, 1) if name == "lenet5" else (224, 3)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
@@ -130,9 +142,10 @@ def _calibrate_batch_norm(model: Any, images: Any) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(MODELS)}; all when none is given")
+    parser.add_argument("names", nargs="*", metavar="NAME",
+                        help=f"of {', '.join(MODELS)} (all of these when none is given), {', '.join(FAMILIES)}")
     arguments = parser.parse_args()
-    unknown = set(arguments.names) - set(MODELS)
+    unknown = set(arguments.names) - set(MODELS | FAMILIES)
     if unknown:
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
     arguments.output.mkdir(parents=True, exist_ok=True)

@@ -12,6 +12,7 @@ import struct
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -47,27 +48,32 @@ class _Entry(NamedTuple):
     size: int
 
 
-def write_bundle(path: Path, manifest: Manifest, members: Mapping[str, bytes]) -> Artifact:
-    """Write a bundle atomically. manifest.members is filled in here. Raises OutputError."""
+def write_bundle(path: Path, manifest: Manifest, members: Mapping[str, bytes | Path]) -> Artifact:
+    """Write a bundle atomically. members: the content, or the file that has it. manifest.members is filled in here.
+
+    Raises OutputError.
+    """
     for name in members:
         if not _NAME.fullmatch(name) or name == _MANIFEST:
             raise InternalError(f"{name!r} is not a bundle member name", "report this with the command you ran")
+    measured = {name: _measure(content) for name, content in members.items()}
     manifest = msgspec.structs.replace(
         manifest,
         format=BUNDLE_FORMAT,
-        members={n: Member(bytes=len(b), sha256=sha256(b)) for n, b in sorted(members.items())},
+        members={name: measured[name].member for name in sorted(members)},
     )
-    content = {_MANIFEST: encode_json(manifest), **members}
-    if (len(content) > _MAX_MEMBERS or len(content[_MANIFEST]) > _MAX_MANIFEST
-            or sum(map(len, content.values())) > _MAX_CONTENT):
+    content: dict[str, bytes | Path] = {_MANIFEST: encode_json(manifest), **members}
+    measured[_MANIFEST] = _measure(content[_MANIFEST])
+    if (len(content) > _MAX_MEMBERS or measured[_MANIFEST].member.bytes > _MAX_MANIFEST
+            or sum(m.member.bytes for m in measured.values()) > _MAX_CONTENT):
         raise OutputError(f"{path}: more than {_MAX_MEMBERS} members or 4 GiB do not fit into a bundle",
                           "compile fewer batch sizes into one bundle")
-    entries = [_Entry(n, zlib.crc32(content[n]), len(content[n])) for n in _in_order(content)]
+    entries = [_Entry(n, measured[n].crc, measured[n].member.bytes) for n in _in_order(set(content))]
     digest = hashlib.sha256()
 
     def chunks() -> Iterator[bytes]:
         for entry in entries:
-            for piece in (_local_record(entry), content[entry.name]):
+            for piece in chain([_local_record(entry)], _pieces(content[entry.name])):
                 digest.update(piece)
                 yield piece
         directory = _directory(entries)
@@ -127,7 +133,33 @@ def read_member(artifact: Artifact, name: str) -> bytes:
     raise BundleError(f"{artifact.path}: changed after it was opened", _AGAIN)
 
 
-def _in_order(names: Mapping[str, bytes] | set[str]) -> list[str]:
+class _Measured(NamedTuple):
+    member: Member
+    crc: int
+
+
+def _measure(content: bytes | Path) -> _Measured:
+    digest, crc, size = hashlib.sha256(), 0, 0
+    try:
+        for piece in _pieces(content):
+            digest.update(piece)
+            crc, size = zlib.crc32(piece, crc), size + len(piece)
+    except OSError as error:
+        raise OutputError(f"an intermediate file cannot be read: {error.strerror or error}",
+                          "compile again, with nothing that cleans TMPDIR meanwhile") from None
+    return _Measured(Member(bytes=size, sha256=digest.hexdigest()), crc)
+
+
+def _pieces(content: bytes | Path) -> Iterator[bytes]:
+    if isinstance(content, bytes):
+        yield content
+        return
+    with content.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            yield chunk
+
+
+def _in_order(names: set[str]) -> list[str]:
     return [n for n in _ORDER if n in names] + sorted(set(names) - set(_ORDER))
 
 

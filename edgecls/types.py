@@ -192,8 +192,9 @@ class Layer(Frozen):
     """One row of the manifest's layers[] table: the same schema for every backend.
 
     onnx_nodes: nodes of the optimised graph that this unit computes. weight_bytes, activation_bytes: bytes it
-    reads or writes once. flops: 2 x multiply-adds. predicted_us: of the cost model; measured_us: of tuning;
-    error: relative numeric error measured when the algorithm was chosen. reason: why it is done like that.
+    reads or writes once. flops: 2 x multiply-adds. predicted_us: of the cost model, at the target's clock;
+    measured_us: of tuning or a profile; error: relative numeric error measured when the algorithm was chosen. reason:
+    why it is done like that.
     """
 
     index: int
@@ -218,8 +219,38 @@ class Member(Frozen):
     sha256: str
 
 
+class ThreadFacts(Frozen):
+    """Arena and liveness peak of a session with that many threads, bytes."""
+
+    threads: int
+    arena_bytes: int
+    peak_bytes: int
+
+
+class PeakFacts(Frozen):
+    """What a one-thread arena is made of: the bytes alive at its fullest call, and the gaps between them.
+
+    layer: index of that call's row in layers[]. tensors: the network's own, at the sizes it gives them. padding: what
+    blocks of channels and 64-byte boundaries add. inputs: kept for another run, though the network has read them.
+    copies: a second form of a tensor, in another layout. workspaces: of that call. gaps: bytes without a use.
+    """
+
+    layer: int
+    tensors: int
+    padding: int
+    inputs: int
+    copies: int
+    workspaces: int
+    gaps: int
+
+
 class PlanFacts(Frozen):
-    """Memory of one batch size. arena_bytes includes inputs and outputs; peak_bytes is the liveness peak.
+    """Memory of one batch size, with one thread: arena_bytes holds inputs, outputs, activations and workspaces;
+    peak_bytes is the most of them that is alive at once; tensors_peak_bytes the same for the network's tensors alone,
+    at their own sizes, each gone after its last use.
+
+    workspace_bytes_per_thread: what each further thread adds at most; threads: what it comes to, up to the target's
+    cores.
 
     network_layers, engine_layers: how many layers a builder was given and made of them; null where none was asked.
     """
@@ -229,6 +260,9 @@ class PlanFacts(Frozen):
     arena_bytes: int
     peak_bytes: int
     workspace_bytes_per_thread: int
+    tensors_peak_bytes: int = 0
+    peak: PeakFacts | None = None
+    threads: tuple[ThreadFacts, ...] = ()
     network_layers: int | None = None
     engine_layers: int | None = None
 

@@ -12,26 +12,37 @@ from edgecls.cli import options
 from edgecls.cli.console import Console, JsonOutput
 from edgecls.cli.text import megabytes, one_line, table
 from edgecls.contract import Contract
-from edgecls.types import Layer, Manifest, Precision
+from edgecls.types import Layer, Manifest, PeakFacts, PlanFacts, Precision, ThreadFacts
 
 
 @click.command(name="explain")
 @options.bundle_argument
+@click.option("--profile", is_flag=True, help="Run it, and show how long each layer takes.")
+@options.device_option
+@options.threads_option
+@options.timeout_option
 @options.json_option
 @options.quiet_option
-def command(bundle: Path, json_file: str | None, quiet: bool) -> None:
-    """Show what is in a bundle and why: target, contract, memory, passes and the table of layers."""
+def command(bundle: Path, profile: bool, device: str | None, threads: int, timeout: int | None,
+            json_file: str | None, quiet: bool) -> None:
+    """Show what is in a bundle and why: target, contract, memory, passes, the table of layers, and what conversions
+    between layouts are left."""
     from edgecls import pipeline
 
     output = JsonOutput(json_file, bundle)
+    if device and not profile:
+        raise click.UsageError("--on says where --profile runs the bundle: give both, or neither")
     with Console(quiet) as console:
-        console.progress("verifying the bundle", 0, 0)
-        result = pipeline.explain(bundle)
+        console.progress("profiling the bundle" if profile else "verifying the bundle", 0, 0)
+        result = pipeline.explain(bundle, profile=profile, device=device, threads=threads, timeout=timeout)
     manifest = result.manifest
     output.say("\n".join(_facts(bundle, result.artifact, manifest)))
-    output.say("\n" + table(["batch", "calls", "arena", "peak", "workspace/thread"],
-                            [(p.batch, p.calls, megabytes(p.arena_bytes), megabytes(p.peak_bytes),
-                              megabytes(p.workspace_bytes_per_thread)) for p in manifest.plans]))
+    output.say("\n" + table(["batch", "threads", "calls", "arena", "live at most", "tensors at most"],
+                            [(p.batch, t.threads, p.calls, megabytes(t.arena_bytes), megabytes(t.peak_bytes),
+                              megabytes(p.tensors_peak_bytes)) for p in manifest.plans for t in _by_threads(p)]))
+    for plan in manifest.plans:
+        if plan.peak is not None:
+            output.say(_fullest(plan, plan.peak))
     if any(p.engine_layers is not None for p in manifest.plans):
         output.say("\n" + table(["batch", "network_layers", "engine_layers", "engine layers by precision"],
                                 [(p.batch, p.network_layers, p.engine_layers, _precisions(manifest.layers, p.batch))
@@ -41,9 +52,13 @@ def command(bundle: Path, json_file: str | None, quiet: bool) -> None:
                                 [(p.name, f"{p.nodes_before} -> {p.nodes_after}" if p.fired else "unchanged",
                                   f"{p.max_difference:.2g}") for p in manifest.passes]))
     if manifest.layers:
+        clock = manifest.target.cpu.clock_mhz
         output.say("\n" + table(["layer", "batch", "operator", "algorithm", "layout", "precision", "weights",
-                                 "activations", "MFLOP", "predicted us", "measured us", "error", "nodes", "reason"],
-                                map(_layer, manifest.layers)))
+                                 "activations", "MFLOP", f"us predicted at {clock} MHz", "measured us", "error",
+                                 "nodes", "reason"], map(_layer, manifest.layers)))
+        output.say("\n" + "\n".join(_conversions(manifest.layers)))
+    if profile and not any(layer.measured_us is not None for layer in manifest.layers):
+        output.say("\nno layer was timed: under emulation a time means nothing")
     output.write(result)
 
 
@@ -77,10 +92,38 @@ def _facts(bundle: Path, digest: str, manifest: Manifest) -> list[str]:
         "made from": f"onnx sha256 {manifest.exported}",
         "members": ", ".join(f"{n} {megabytes(m.bytes)}" for n, m in sorted(manifest.members.items())),
         "weights": megabytes(manifest.weights_bytes),
+        **_predicted(manifest),
         **_contract(manifest.contract),
     }
     width = max(map(len, facts))
     return [f"{one_line(key).ljust(width)}  {one_line(value)}" for key, value in facts.items()]
+
+
+def _predicted(manifest: Manifest) -> dict[str, str]:
+    """How near the layers that have a prediction come to the core's peak, by their multiplications."""
+    rows = [r for r in manifest.layers if r.predicted_us and r.batch == manifest.batches[0]]
+    if not rows:
+        return {}
+    cpu = manifest.target.cpu
+    peak = 2 * cpu.clock_mhz * cpu.fma_pipes * cpu.vector_bits // 32  # FLOP per microsecond
+    time, flops = sum(r.predicted_us or 0.0 for r in rows), sum(r.flops for r in rows)
+    return {"predicted": f"{time / 1e3:.2f} ms on one core at {cpu.clock_mhz} MHz for {len(rows)} layers, "
+                         f"{flops / time / peak:.0%} of its {peak / 1e3:.1f} GFLOP/s (Winograd counts as direct)"}
+
+
+def _by_threads(plan: PlanFacts) -> tuple[ThreadFacts, ...]:
+    return plan.threads or (ThreadFacts(threads=1, arena_bytes=plan.arena_bytes, peak_bytes=plan.peak_bytes),)
+
+
+def _fullest(plan: PlanFacts, peak: PeakFacts) -> str:
+    """Why the arena is not as small as the network's tensors alone: its parts add up to all of it."""
+    parts = {"of tensors": peak.tensors, "of padding to whole blocks": peak.padding, "of inputs kept for another run":
+             peak.inputs, "of copies in another layout": peak.copies, "of workspaces": peak.workspaces,
+             "of gaps": peak.gaps}
+    shown = ", ".join(f"{megabytes(size)} {what}" for what, size in parts.items() if size)
+    times = plan.arena_bytes / max(plan.tensors_peak_bytes, 1)
+    return (f"batch {plan.batch}: fullest at layer {peak.layer}: {shown}; {times:.2f} times what the network's tensors "
+            "alone take at most")
 
 
 def _contract(contract: Contract) -> dict[str, str]:
@@ -100,6 +143,30 @@ def _contract(contract: Contract) -> dict[str, str]:
 
 def _numbers(values: tuple[float, ...] | None) -> str:
     return "(" + ", ".join(f"{v:.6g}" for v in values or ()) + ")"
+
+
+def _conversions(layers: tuple[Layer, ...]) -> list[str]:
+    """Each conversion between layouts, with what the network would gain without it: its own time."""
+    found = [layer for layer in layers if layer.algorithm == "convert"]
+    if not found:
+        return ["no conversion between layouts"]
+    rows = [(c.index, c.batch, c.reason, megabytes(c.activation_bytes),
+             f"{c.measured_us:.4g} us measured" if c.measured_us is not None else
+             f"{c.predicted_us:.4g} us predicted" if c.predicted_us is not None else "-",
+             " ".join(c.onnx_nodes)) for c in found]
+    return [table(["conversion", "batch", "of layout", "bytes", "gain without it", "nodes"], rows), *_share(layers)]
+
+
+def _share(layers: tuple[Layer, ...]) -> list[str]:
+    """Where a batch size was profiled: how much of its time are conversions."""
+    lines = []
+    for batch in sorted({layer.batch for layer in layers}):
+        times = [(layer.measured_us, layer.algorithm) for layer in layers if layer.batch == batch]
+        whole = sum(us for us, _ in times if us is not None)
+        if whole and all(us is not None for us, _ in times):
+            own = sum(us or 0.0 for us, algorithm in times if algorithm == "convert")
+            lines.append(f"batch {batch}: {own:.4g} of {whole:.4g} us measured are conversions, {own / whole:.2%}")
+    return lines
 
 
 def _layer(row: Layer) -> tuple[object, ...]:

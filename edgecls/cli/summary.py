@@ -35,7 +35,7 @@ def plan_lines(manifest: Manifest) -> list[str]:
         else:
             lines.append(f"  batch {plan.batch}: {megabytes(manifest.weights_bytes)} of weights")
             continue
-        lines.append(f"  batch {plan.batch}: {made}, {megabytes(plan.arena_bytes)} of activations, "
+        lines.append(f"  batch {plan.batch}: {made}, {megabytes(plan.arena_bytes)} of memory, "
                      f"{megabytes(manifest.weights_bytes)} of weights")
     return lines
 

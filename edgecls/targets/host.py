@@ -78,9 +78,7 @@ def native_target() -> Target:
     features = features_of_cpuinfo(cpuinfo, arch)
     name = x86_name(cpuinfo, _llvm_cpu()) if arch == "x86_64" else arm_name(cpuinfo)
     unit = _UNITS.get(name) or _DEFAULT_UNITS[_vector_class(arch, features)]
-    clock = _number(_text("/sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq")) // 1000
-    if not clock:
-        clock = _number(_field(cpuinfo, "cpu MHz")) or 1000
+    clock = read_clock(Path("/sys/devices/system/cpu/cpu0"), cpuinfo)
     memory = _number(_field(_text("/proc/meminfo"), "MemTotal")) // 1024 or 1024
     libc, version = platform.libc_ver()
     model = _field(cpuinfo, "model name") or name
@@ -92,7 +90,8 @@ def native_target() -> Target:
                 cache=read_caches(Path("/sys/devices/system/cpu/cpu0/cache"))),
         memory_mb=memory,
         os=Os(glibc=version if libc == "glibc" and re.fullmatch(r"2\.\d{1,2}", version) else "2.28"),
-        sources={"cpu": "/proc/cpuinfo and LLVM's host detection", "cpu.clock_mhz": "cpufreq, else /proc/cpuinfo",
+        sources={"cpu": "/proc/cpuinfo and LLVM's host detection",
+                 "cpu.clock_mhz": "highest of cpufreq and ACPI CPPC, else of /proc/cpuinfo",
                  "cpu.cores": "os.cpu_count()", "cpu.cache": "/sys/devices/system/cpu/cpu0/cache, else assumed",
                  "memory_mb": "/proc/meminfo", "os.glibc": "this machine's C library",
                  **{f"cpu.{key}": unit.source for key in
@@ -122,6 +121,16 @@ def arm_name(cpuinfo: str) -> str:
     if implementers == {"0x41"} and len(parts) == 1:
         return _ARM_PARTS.get(int(parts.pop(), 16), "generic")
     return "generic"
+
+
+def read_clock(folder: Path, cpuinfo: str) -> int:
+    """The highest clock of core 0, MHz, as far as the system tells it: cpufreq may know no boost, ACPI's performance
+    levels do; the clocks of /proc/cpuinfo are of this moment, and of a virtual machine's description."""
+    levels = {name: _number(_text(folder / "acpi_cppc" / name)) for name in ("highest_perf", "nominal_perf",
+                                                                            "nominal_freq")}
+    boost = levels["nominal_freq"] * levels["highest_perf"] // (levels["nominal_perf"] or 1)
+    known = max(_number(_text(folder / "cpufreq" / "cpuinfo_max_freq")) // 1000, boost)
+    return known or max(map(_number, _values(cpuinfo, "cpu MHz")), default=0) or 1000
 
 
 def read_caches(folder: Path) -> Cache:

@@ -46,6 +46,16 @@ def test_the_whole_road(cli, road, tmp_path, backend, target):
     assert manifest["target"]["name"] == target or target == "native"
     assert {n for layer in manifest["layers"] for n in layer["onnx_nodes"]} >= {"conv", "head"}
 
+    outcome = cli("explain", bundle, "--profile", "--json", tmp_path / "p.json")
+    assert outcome.status == 0, outcome.err
+    profiled = result(tmp_path / "p.json", "explain")["manifest"]["layers"]
+    timed = [layer["measured_us"] is not None for layer in profiled]
+    assert all(timed) if target == "native" else not any(timed) and "no layer was timed" in outcome.out
+    if any(layer["algorithm"] == "convert" for layer in profiled):
+        assert f"us {'measured' if target == 'native' else 'predicted'}" in outcome.out
+    else:
+        assert "no conversion between layouts" in outcome.out
+
     outcome = cli("run", bundle, *road.images, "--top", 2, "--json", tmp_path / "r.json")
     assert outcome.status == 0, outcome.err
     answers = result(tmp_path / "r.json", "run")["images"]

@@ -10,6 +10,7 @@ import pytest
 from benchmarks.zoo_under_qemu import PAIRS, compare_with_onnxruntime
 from edgecls import pipeline
 from edgecls.targets import load_target
+from tests.backends.tvm.test_memory_facts import check_memory
 
 
 @pytest.mark.parametrize(("name", "target"), [
@@ -19,6 +20,7 @@ from edgecls.targets import load_target
 def test_the_arm_binary_matches_onnxruntime(network, tmp_path, name, target):
     model = network(name)
     artifact = pipeline.compile_model(model, load_target(target), tmp_path / "model.ecls")
+    check_memory(artifact)
     result, run = compare_with_onnxruntime(model, artifact)
     assert run["device"].startswith("qemu:")
     assert len(result.seeds) == 3

@@ -79,27 +79,27 @@ static const ec_tensor dense_args_2[] = {IN(NULL, 2), WEIGHT, BIAS, OUT(NULL, 2)
 
 #define WORKSPACE (PIXELS * 4)
 static const ec_kernel kernels[] = {
-    {"rectify_1", rectify_1, rectify_args_1, 2, 1, WORKSPACE, PIXELS},
-    {"dense_1", dense_1, dense_args_1, 4, 1, 0, 2 * PIXELS * CLASSES},
-    {"rectify_2", rectify_2, rectify_args_2, 2, 1, WORKSPACE, 2 * PIXELS},
-    {"dense_2", dense_2, dense_args_2, 4, 1, 0, 4 * PIXELS * CLASSES},
+    {"rectify_1", rectify_1, rectify_args_1, 2, 1, 0, WORKSPACE, PIXELS},
+    {"dense_1", dense_1, dense_args_1, 4, 1, 0, 0, 2 * PIXELS * CLASSES},
+    {"rectify_2", rectify_2, rectify_args_2, 2, 1, 0, WORKSPACE, 2 * PIXELS},
+    {"dense_2", dense_2, dense_args_2, 4, 1, 0, 0, 4 * PIXELS * CLASSES},
 };
 
 /* weights: W at 0, bias at 3072, golden output of batch 1 at 3136 and of batch 2 at 3200;
- * arena: input at 0, rectified at 768 * batch, output at 1536 * batch */
+ * arena: input at 0, rectified at 768 * batch, output at 1536 * batch, workspaces after it */
 #define ARENA(offset) {offset, EC_ARENA, 0}
 #define CONST(offset) {offset, EC_WEIGHTS, 0}
 static const ec_buffer rectify_buffers_1[] = {ARENA(0), ARENA(768)}, rectify_buffers_2[] = {ARENA(0), ARENA(1536)};
 static const ec_buffer dense_buffers_1[] = {ARENA(768), CONST(0), CONST(3072), ARENA(1536)};
 static const ec_buffer dense_buffers_2[] = {ARENA(1536), CONST(0), CONST(3072), ARENA(3072)};
-static const ec_call calls_1[] = {{0, 0, rectify_buffers_1}, {1, 1, dense_buffers_1}};
-static const ec_call calls_2[] = {{2, 2, rectify_buffers_2}, {3, 3, dense_buffers_2}};
+static const ec_call calls_1[] = {{0, 0, rectify_buffers_1, 1600}, {1, 1, dense_buffers_1, 0}};
+static const ec_call calls_2[] = {{2, 2, rectify_buffers_2, 3136}, {3, 3, dense_buffers_2, 0}};
 static const ec_buffer golden_1[] = {CONST(3136)}, golden_2[] = {CONST(3200)};
 static const ec_buffer in_1[] = {ARENA(0)}, in_2[] = {ARENA(0)}, out_1[] = {ARENA(1536)}, out_2[] = {ARENA(3072)};
 
 static const ec_plan plans[] = {
-    {1, 1600, WORKSPACE, input_1, output_1, in_1, out_1, calls_1, COUNT(calls_1), 0, golden_1, 1e-5},
-    {2, 3136, WORKSPACE, input_2, output_2, in_2, out_2, calls_2, COUNT(calls_2), 0, golden_2, 1e-5},
+    {1, 1600 + WORKSPACE, WORKSPACE, input_1, output_1, in_1, out_1, calls_1, COUNT(calls_1), 0, golden_1, 1e-5},
+    {2, 3136 + WORKSPACE, WORKSPACE, input_2, output_2, in_2, out_2, calls_2, COUNT(calls_2), 0, golden_2, 1e-5},
 };
 
 static const ec_image images[] = {IMAGE};

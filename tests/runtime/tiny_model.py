@@ -75,7 +75,7 @@ class TinyModel:
     def bundle(self, path: Path, folder: Path, toolchain: Toolchain) -> Artifact:
         code = self.shared(folder, toolchain).read_bytes()
         header = struct.pack("<8sIIQQQQ32s32s64s80x", b"ECLSHDR\0", 1, _ARCH[toolchain.arch], self.features,
-                             len(self.weights), 1600, 768, hashlib.sha256(code).digest(),
+                             len(self.weights), 1600 + 768, 768, hashlib.sha256(code).digest(),
                              hashlib.sha256(self.weights).digest(), self.symbol.encode())
         return write_bundle(path, self.manifest(toolchain),
                             {"header.bin": header, "model.so": code, "weights.bin": self.weights})
@@ -94,7 +94,7 @@ class TinyModel:
             members={}, parent="0" * 64, exported="0" * 64, options={}, decisions=(), layers=layers, passes=(),
             inputs=(TensorSpec(name="image", dtype="float32", shape=(1, 3, 8, 8)),),
             outputs=(TensorSpec(name="logits", dtype="float32", shape=(1, CLASSES)),), batches=(1, 2),
-            plans=tuple(PlanFacts(batch=b, calls=2, arena_bytes=1536 * b + 64, peak_bytes=1536 * b,
+            plans=tuple(PlanFacts(batch=b, calls=2, arena_bytes=1536 * b + 64 + 768, peak_bytes=1536 * b + 64 + 768,
                                   workspace_bytes_per_thread=768) for b in (1, 2)),
             weights_bytes=len(self.weights), contract=CONTRACT, symbol=self.symbol)
 

@@ -21,6 +21,7 @@ FLAGS = ("-std=c11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-Wpedantic", "
          "-pthread", f"-I{RUNTIME / 'include'}")
 ARCHS = {"x86_64": 1, "aarch64": 2, "armv7": 3}
 SIDE = 8
+WORKSPACE = SIDE * SIDE * 4 + 64
 BUILD_ID = hashlib.sha256(b"tiny").hexdigest()[:32]
 
 CONTRACT = Contract(
@@ -90,9 +91,9 @@ def members(folder: Path, cc: Sequence[str] = ("gcc",), arch: str = "x86_64", *f
     library = compile_c(cc, folder / "model.so", [HERE / "tiny.c"], "-shared", "-fPIC", "-fvisibility=hidden",
                         f"-I{folder}", *flags).read_bytes()
     planes = 3 * SIDE * SIDE * 4
-    header = struct.pack("<8sIIQQQQ32s32s64s80x", b"ECLSHDR\0", 1, ARCHS[arch], 0, 256, 2 * planes + 64,
-                         SIDE * SIDE * 4 + 64, hashlib.sha256(library).digest(), hashlib.sha256(weights()).digest(),
-                         f"ec_model_{BUILD_ID}".encode())
+    header = struct.pack("<8sIIQQQQ32s32s64s80x", b"ECLSHDR\0", 1, ARCHS[arch], 0, 256,
+                         2 * planes + 64 + WORKSPACE, WORKSPACE, hashlib.sha256(library).digest(),
+                         hashlib.sha256(weights()).digest(), f"ec_model_{BUILD_ID}".encode())
     return {"header.bin": header, "model.so": library, "weights.bin": weights()}
 
 

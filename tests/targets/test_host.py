@@ -8,7 +8,7 @@ import pytest
 from edgecls.errors import TargetError
 from edgecls.targets import feature_mask, host_arch, host_features, load_target, native_target
 from edgecls.targets.features import features_of_cpuinfo
-from edgecls.targets.host import arm_name, read_caches, x86_name
+from edgecls.targets.host import arm_name, read_caches, read_clock, x86_name
 from edgecls.targets.load import _violations
 
 X86_AVX2 = "fpu sse sse2 pni ssse3 sse4_1 sse4_2 avx f16c fma movbe popcnt abm bmi1 bmi2 avx2 adx"
@@ -22,6 +22,22 @@ def cpuinfo(flags: str, cores: int = 2) -> str:
 def arm_cpuinfo(*parts: int, implementer: str = "0x41") -> str:
     return "".join(f"processor\t: {n}\nFeatures\t: fp asimd evtstrm crc32 cpuid\nCPU implementer\t: {implementer}\n"
                    f"CPU part\t: {part:#x}\n\n" for n, part in enumerate(parts))
+
+
+def test_the_clock_is_the_highest_that_the_system_tells(tmp_path):
+    info = "cpu MHz\t\t: 1200.5\n\ncpu MHz\t\t: 2596.1\n"
+    assert read_clock(tmp_path, "") == 1000
+    assert read_clock(tmp_path, info) == 2596
+    (tmp_path / "cpufreq").mkdir()
+    (tmp_path / "cpufreq" / "cpuinfo_max_freq").write_text("2900000\n")
+    assert read_clock(tmp_path, info) == 2900
+    (tmp_path / "acpi_cppc").mkdir()
+    for name, value in (("nominal_freq", 2900), ("nominal_perf", 100), ("highest_perf", 130)):
+        (tmp_path / "acpi_cppc" / name).write_text(f"{value}\n")
+    assert read_clock(tmp_path, info) == 3770
+    (tmp_path / "acpi_cppc" / "nominal_perf").write_text("0\n")
+    (tmp_path / "acpi_cppc" / "highest_perf").write_text("not a number\n")
+    assert read_clock(tmp_path, info) == 2900
 
 
 def test_native_describes_this_machine():

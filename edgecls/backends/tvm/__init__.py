@@ -23,7 +23,7 @@ class TvmBackend:
     precisions: tuple[PrecisionName, ...] = ("fp32",)
 
     def check(self, graph: OptimizedGraph, target: Target) -> list[Unsupported]:
-        from edgecls.backends.tvm.compile import check_graph
+        from edgecls.backends.tvm.check import check_graph
 
         return check_graph(graph, target)
 

@@ -10,15 +10,8 @@ import numpy as np
 
 from edgecls.backends.tvm.environment import import_tvm
 from edgecls.backends.tvm.fuse import FusedModule, bindings, callee_name
+from edgecls.backends.tvm.weights import WeightStore
 from edgecls.errors import InternalError, UnsupportedError
-from edgecls.frozen import sha256
-from edgecls.types import Array
-
-ALIGN = 64
-
-
-def align(size: int) -> int:
-    return (size + ALIGN - 1) // ALIGN * ALIGN
 
 
 @dataclass(frozen=True)
@@ -42,9 +35,10 @@ class Weight:
 
 @dataclass(frozen=True)
 class Slot:
-    """buffer: index into CallPlan.buffers."""
+    """buffer: index into CallPlan.buffers. version: how often a call in place has overwritten it."""
 
     buffer: int
+    version: int = 0
 
 
 @dataclass(frozen=True)
@@ -55,6 +49,14 @@ class Call:
     places: tuple[Weight | Slot, ...]
     outputs: int
     nodes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Scratch memory of a kernel, bytes: of the whole call, and of each thread that takes part in it."""
+
+    once: int = 0
+    per_thread: int = 0
 
 
 @dataclass(frozen=True)
@@ -69,27 +71,6 @@ class CallPlan:
     outputs: tuple[int, ...]
 
 
-class WeightStore:
-    """All constants, each content once, at 64-byte boundaries; shared by the plans of all batch sizes."""
-
-    def __init__(self) -> None:
-        self._data = bytearray()
-        self._known: dict[tuple[int, str], int] = {}
-
-    def add(self, array: Array) -> int:
-        """Offset of the array's bytes."""
-        data = np.ascontiguousarray(array).tobytes()
-        key = (len(data), sha256(data))
-        if key not in self._known:
-            self._data.extend(b"\0" * (align(len(self._data)) - len(self._data)))
-            self._known[key] = len(self._data)
-            self._data.extend(data)
-        return self._known[key]
-
-    def to_bytes(self) -> bytes:
-        return bytes(self._data) + b"\0" * (align(len(self._data)) - len(self._data))
-
-
 @dataclass
 class _Reader:
     module: Any
@@ -98,6 +79,7 @@ class _Reader:
     own: dict[str, Any]
     buffers: list[int] = field(default_factory=list)
     places: dict[Any, Any] = field(default_factory=dict)  # by variable: names repeat
+    gone: set[Slot] = field(default_factory=set)
     arguments: dict[str, tuple[Argument, ...]] = field(default_factory=dict)
 
     def fresh(self, tensor: Any) -> Slot:
@@ -108,12 +90,30 @@ class _Reader:
         from tvm import relax
 
         if isinstance(value, relax.Var):
+            if self.places[value] in self.gone:
+                raise InternalError("a tensor is read after it was overwritten", "report this with the model")
             return self.places[value]
         if isinstance(value, relax.TupleGetItem):
             return self.place(value.tuple_value)[value.index]
         if isinstance(value, relax.Tuple):
             return tuple(self.place(v) for v in value.fields)
         return Weight(self.store.add(value.value.numpy()))
+
+    def overwritten(self, place: Slot) -> Slot:
+        """The same buffer under a new name: nobody may read it by the old one."""
+        self.gone.add(place)
+        return Slot(place.buffer, place.version + 1)
+
+    def own_place(self, value: Any) -> Any:
+        """Own kernels get the weights' offset instead of the weights."""
+        data: Any = getattr(value, "value", None)
+        return Weight(int(data.numpy())) if hasattr(data, "numpy") else self.place(value)
+
+    def passed(self, value: Any, place: Any) -> Argument:
+        """What a call hands over. The bytes of an own kernel's weights count as float32."""
+        if isinstance(place, Weight) and hasattr(value, "value"):
+            return Argument((self.store.size(place.offset) // 4,), "float32")
+        return _argument(value.ty)
 
     def call(self, value: Any, nodes: tuple[str, ...]) -> tuple[Call, Any]:
         from tvm import relax
@@ -122,14 +122,17 @@ class _Reader:
         kernel = name + self.suffix
         given = value.args[1].fields if isinstance(value.args[1], relax.Tuple) else [value.args[1]]
         results = list(value.ty.fields) if isinstance(value.ty, relax.TupleType) else [value.ty]
-        inputs = [self.place(v) for v in given]
-        outputs = [self.fresh(t) for t in results]
-        function = self.own[name] if name in self.own else self.module[value.args[0]]
+        own = name in self.own
+        inputs = [self.own_place(v) if own else self.place(v) for v in given]
+        function = self.own[name] if own else self.module[value.args[0]]
+        over = (function.attrs or {}).get("edgecls.in_place")
+        outputs = [self.overwritten(inputs[int(over)])] if over is not None else [self.fresh(t) for t in results]
         self.arguments[kernel] = tuple(
             Argument(tuple(int(d) for d in b.shape), str(b.dtype))
             for b in function.params)
-        passed = [_argument(v.ty) for v in given] + [_argument(t) for t in results]
-        if not all(_fits(a, p, name in self.own) for a, p in zip(self.arguments[kernel], passed, strict=True)):
+        passed = [self.passed(v, p) if own else _argument(v.ty) for v, p in zip(given, inputs, strict=True)]
+        passed += [_argument(t) for t in results]
+        if not all(_fits(a, p, own) for a, p in zip(self.arguments[kernel], passed, strict=True)):
             raise InternalError(f"kernel {kernel} takes other tensors than the network passes",
                                 "report this with the model")
         call = Call(kernel=kernel, places=(*inputs, *outputs), outputs=len(outputs), nodes=nodes)

@@ -119,8 +119,8 @@ def _kernel_table(parts: ModelParts, arguments: dict[str, tuple[Argument, ...]],
     outputs = {c.kernel: c.outputs for plan, _ in parts.plans for c in plan.calls}
     lines = [f"static const ec_tensor a{i}[] = {{{', '.join(_tensor(None, a) for a in arguments[k])}}};"
              for k, i in index.items()]
-    rows = [f'  {{{_string(k)}, k{i}, a{i}, {len(arguments[k])}, {outputs[k]}, {parts.kernels.workspaces[k]}u, '
-            f'{parts.flops[k]}u}},' for k, i in index.items()]
+    rows = [f'  {{{_string(k)}, k{i}, a{i}, {len(arguments[k])}, {outputs[k]}, {parts.kernels.workspaces[k].once}u, '
+            f'{parts.kernels.workspaces[k].per_thread}u, {parts.flops[k]}u}},' for k, i in index.items()]
     return [*lines, "static const ec_kernel kernels[] = {", *rows, "};"]
 
 
@@ -135,7 +135,8 @@ def _plan_tables(plan: CallPlan, memory: MemoryPlan, parts: ModelParts, index: d
 
     lines = [f"static const ec_buffer c{b}_{i}[] = {{{', '.join(map(buffer, call.places))}}};"
              for i, call in enumerate(plan.calls)]
-    rows = [f"  {{{index[call.kernel]}, {first_layer + i}, c{b}_{i}}}," for i, call in enumerate(plan.calls)]
+    rows = [f"  {{{index[call.kernel]}, {first_layer + i}, c{b}_{i}, {memory.scratch[i]}u}},"
+            for i, call in enumerate(plan.calls)]
     ends = {"in": (plan.inputs, parts.inputs[b]), "out": (plan.outputs, parts.outputs[b])}
     for name, (slots, specs) in ends.items():
         lines.append(f"static const ec_buffer {name}b{b}[] = {{{', '.join(buffer(Slot(s)) for s in slots)}}};")
@@ -151,10 +152,9 @@ def _plans(parts: ModelParts) -> list[str]:
     rows = []
     for plan, memory in parts.plans:
         b = plan.batch
-        workspace = max((parts.kernels.workspaces[c.kernel] for c in plan.calls), default=0)
         golden = f"golden{b}" if b in parts.golden else "NULL"
-        rows.append(f"  {{{b}u, {memory.arena_bytes}u, {workspace}u, int{b}, outt{b}, inb{b}, outb{b}, calls{b}, "
-                    f"{len(plan.calls)}u, 0, {golden}, {parts.golden_tolerance!r}}},")
+        rows.append(f"  {{{b}u, {memory.arena_bytes()}u, {memory.workspace_bytes}u, int{b}, outt{b}, inb{b}, "
+                    f"outb{b}, calls{b}, {len(plan.calls)}u, 0, {golden}, {parts.golden_tolerance!r}}},")
     return ["static const ec_plan plans[] = {", *rows, "};"]
 
 

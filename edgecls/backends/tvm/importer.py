@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import math
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,11 +15,13 @@ import onnx
 from onnx import TensorProto, shape_inference
 
 from edgecls.backends.tvm.environment import import_tvm
+from edgecls.backends.tvm.operators import convert
 from edgecls.errors import EdgeclsError, UnsupportedError
 from edgecls.types import Unsupported
 
 _DTYPES = {TensorProto.FLOAT, TensorProto.INT64, TensorProto.INT32, TensorProto.INT8, TensorProto.UINT8,
            TensorProto.BOOL}
+_Shapes = dict[str, list[tuple[tuple[int, ...], str]]]
 _DTYPE_NAMES = ", ".join(sorted(TensorProto.DataType.Name(d) for d in _DTYPES))
 
 
@@ -45,9 +49,8 @@ def import_onnx(model: onnx.ModelProto) -> ImportedModule:
     refused = list(_refused_before_import(model))
     if refused:
         return ImportedModule(relax=None, owner={}, unsupported=tuple(refused))
-    shapes = _output_shapes(model)
     trace = _Trace()
-    importer = _importer_class()(shapes, trace)
+    importer = _importer_class()(functools.cache(lambda: _output_shapes(model)), trace)
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
@@ -92,7 +95,7 @@ def _importer_class() -> type[Any]:
     from tvm.relax.frontend.onnx import onnx_frontend
 
     class TracingImporter(onnx_frontend.ONNXGraphImporter):  # type: ignore[misc, unused-ignore]
-        def __init__(self, shapes: dict[str, list[tuple[tuple[int, ...], str]]], trace: _Trace) -> None:
+        def __init__(self, shapes: Callable[[], _Shapes], trace: _Trace) -> None:
             super().__init__({}, "float32", sanitize=False)
             self._shapes = shapes
             self._trace = trace
@@ -109,7 +112,7 @@ def _importer_class() -> type[Any]:
         def _convert_operator(self, op_name: str, inputs: Any, attrs: Any, opset: int) -> Any:
             node = self._node = attrs["tvm_custom"]["name"]
             try:
-                value = _clip(inputs, attrs) if op_name == "Clip" else None
+                value = convert(self._bound, op_name, inputs, attrs)
                 value = value if value is not None else super()._convert_operator(op_name, inputs, attrs, opset)
                 if isinstance(value, relax.Tuple):
                     return relax.Tuple([self._bound(field) for field in value.fields])
@@ -127,30 +130,13 @@ def _importer_class() -> type[Any]:
             return value
 
         def _stand_in(self, node: str, error: Exception) -> Any:
-            known = self._shapes.get(node)
+            known = self._shapes().get(node)
             if not known:
                 raise error
             values = [self.bb.emit(relax.op.zeros(shape, dtype)) for shape, dtype in known]
             return values[0] if len(values) == 1 else relax.Tuple(values)
 
     return TracingImporter
-
-
-def _clip(inputs: Any, attrs: Any) -> Any:
-    """Clip with known bounds as one operator: TVM makes two kernels of it that do not say what they do.
-    None where a bound is computed, or is not a number."""
-    from tvm import relax
-
-    bounds = []
-    for number, name, default in ((1, "min", -math.inf), (2, "max", math.inf)):
-        given = inputs[number] if number < len(inputs) else None
-        data: Any = getattr(given, "value", None)
-        if given is not None and not hasattr(data, "numpy"):
-            return None
-        bounds.append(float(data.numpy()) if given is not None else float(attrs.get(name, default)))
-    if str(inputs[0].ty.dtype) != "float32" or any(map(math.isnan, bounds)):
-        return None
-    return relax.op.clip(inputs[0], *bounds)
 
 
 def _with_outputs(module: Any, owner: dict[str, str]) -> dict[str, str]:
@@ -178,7 +164,7 @@ def _dynamic_bindings(tvm: Any, module: Any, owner: dict[str, str]) -> list[tupl
     return found
 
 
-def _output_shapes(model: onnx.ModelProto) -> dict[str, list[tuple[tuple[int, ...], str]]]:
+def _output_shapes(model: onnx.ModelProto) -> _Shapes:
     """Node name -> (shape, dtype) of each output, for the nodes whose outputs are all static."""
     inferred = shape_inference.infer_shapes(model)
     values = {v.name: v.type.tensor_type for v in [*inferred.graph.value_info, *inferred.graph.output]}

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgecls.backends.tvm.call_plan import align
+from edgecls.backends.tvm.align import align
+from edgecls.backends.tvm.call_plan import Workspace
 from edgecls.backends.tvm.environment import import_tvm
 from edgecls.backends.tvm.object_file import write_object
-from edgecls.backends.tvm.vector_math import replace_math
+from edgecls.backends.tvm.replace_math import replace_math
 from edgecls.errors import InternalError
 
 
@@ -17,12 +18,12 @@ from edgecls.errors import InternalError
 class KernelObject:
     """path: relocatable object. symbols: kernel name -> C function `__tvm_ffi_...` in TVM's packed ABI.
 
-    workspaces: kernel name -> most bytes one thread asks for in a call, each request rounded up to 64.
+    workspaces: by kernel name, each request rounded up to 64.
     """
 
     path: Path
     symbols: dict[str, str]
-    workspaces: dict[str, int]
+    workspaces: dict[str, Workspace]
 
 
 def build_kernels(functions: dict[str, Any], target: Any, prefix: str, folder: Path) -> KernelObject:
@@ -64,18 +65,37 @@ def lower_straight_line(module: Any, target: Any) -> Any:
         passes.MakePackedAPI(), passes.LowerTVMBuiltin(), passes.LowerIntrin()])(module)
 
 
-def _workspace(function: Any) -> int:
-    """Sum over all requests in the function: an upper bound of what is held at once on one thread."""
+def _workspace(function: Any) -> Workspace:
+    """The most that is held at once: outside of parallel loops by the thread that calls, inside by every thread."""
+    loops: list[Any] = []
+    once = _most_held(function.body, loops)
+    return Workspace(once=once, per_thread=max((_most_held(loop, None) for loop in loops), default=0))
+
+
+def _most_held(statement: Any, loops: list[Any] | None) -> int:
+    """Bytes. Requests are given back in reverse order. loops: where parallel loops are put aside; None: enter them."""
     tvm = import_tvm()
     import tvm_ffi
 
-    sizes: list[int] = []
+    held: list[int] = []
+    most = 0
 
-    def visit(call: Any) -> None:
-        if getattr(call.op, "name", "").endswith("TVMBackendAllocWorkspace"):
-            if not isinstance(call.args[2], tvm.tirx.IntImm):
+    def call(node: Any) -> None:
+        nonlocal most
+        name = getattr(node.op, "name", "")
+        if name.endswith("TVMBackendAllocWorkspace"):
+            if not isinstance(node.args[2], tvm.tirx.IntImm):
                 raise InternalError("a kernel asks for a workspace of unknown size", "report this with the model")
-            sizes.append(align(int(call.args[2])))
+            held.append(align(int(node.args[2])))
+            most = max(most, sum(held))
+        elif name.endswith("TVMBackendFreeWorkspace"):
+            held.pop()
 
-    tvm_ffi.structural_walk(function.body, [(tvm.ir.Call, visit)])
-    return sum(sizes)
+    def loop(node: Any) -> Any:
+        if loops is None or node.kind != tvm.tirx.stmt.ForKind.PARALLEL:
+            return None
+        loops.append(node.body)
+        return tvm_ffi.structural.WalkResult.SKIP
+
+    tvm_ffi.structural_walk(statement, [(tvm.tirx.For, loop), (tvm.ir.Call, call)], order="pre")
+    return most

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import onnx
-
 from edgecls.backends.tvm.call_plan import CallPlan, Weight
 from edgecls.backends.tvm.schedule import Decision, Workload
 from edgecls.types import Layer
 
 
-def describe_layers(plan: CallPlan, model: onnx.ModelProto, workloads: dict[str, Workload],
+def describe_layers(plan: CallPlan, ops: dict[str, str], workloads: dict[str, Workload],
                     decisions: dict[str, Decision], first: int) -> tuple[Layer, ...]:
-    """first: index of the first row, since the batch sizes' rows follow one another."""
-    ops = {node.name: node.op_type for node in model.graph.node}
+    """ops: ONNX node -> operator. first: index of the first row, since the batch sizes' rows follow one another."""
     rows = []
     for i, call in enumerate(plan.calls):
         arguments = list(zip(call.places, plan.arguments[call.kernel], strict=True))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-import onnx
 
 from edgecls.backends.tvm.fuse import bindings
 from edgecls.errors import UnsupportedError
@@ -62,9 +61,9 @@ def cannot_be_carried(module: Any, owner: dict[str, tuple[str, ...]],
     return found
 
 
-def in_onnx_words(found: Sequence[Unsupported], model: onnx.ModelProto) -> tuple[Unsupported, ...]:
-    """With the ONNX operator of each node that the network has, in place of whatever TVM made of it."""
-    ops = {node.name: f"{node.domain or 'ai.onnx'}.{node.op_type}" for node in model.graph.node}
+def in_onnx_words(found: Sequence[Unsupported], ops: Mapping[str, str]) -> tuple[Unsupported, ...]:
+    """With the ONNX operator of each node that the network has, in place of whatever TVM made of it. ops: node ->
+    "domain.operator"."""
     return tuple(msgspec.structs.replace(u, op=ops.get(u.node, u.op)) for u in found)
 
 
@@ -73,7 +72,7 @@ def output_shapes(module: Any) -> list[tuple[int, ...]]:
     return [tuple(int(d) for d in t.shape) for t in _tensors(module["main"].ret_ty)]
 
 
-def refuse(unsupported: list[Unsupported]) -> None:
+def refuse(unsupported: Sequence[Unsupported]) -> None:
     """Raises UnsupportedError that names the first nodes and how many there are; returns when there are none."""
     if not unsupported:
         return

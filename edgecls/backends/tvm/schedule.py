@@ -13,7 +13,7 @@ from edgecls.types import Target
 Family = Literal["contraction", "reduction", "elementwise"]
 
 
-Algorithm = Literal["direct", "winograd-f2", "winograd-f4", "winograd-f6", "depthwise", "pooling", "mean",
+Algorithm = Literal["direct", "winograd-f2", "winograd-f4", "winograd-f6", "depthwise", "grouped", "pooling", "mean",
                     "elementwise", "channels", "convert", "register-tile", "per-row", "default"]
 
 

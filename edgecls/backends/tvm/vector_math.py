@@ -1,4 +1,4 @@
-"""exp, tanh, sigmoid and erf as arithmetic on vectors: no call, so a loop with them stays a vector loop.
+"""exp, tanh, sigmoid, erf, log and log1p as arithmetic on vectors: no call, so a loop with them stays a vector loop.
 
 Each function takes a TIR expression of type float32 or float32xN and returns one of the same type, made of add,
 multiply, compare and select, integer and, or and shift on the same bits, and at most one division. LLVM contracts
@@ -6,12 +6,13 @@ multiply and add where the target has a fused instruction. The largest errors of
 place, against float64, over every x with 2^-30 <= |x| < 2^8 and one in 16 blocks of the others, without fused
 instructions:
 
-    exp  1.84    sigmoid  2.00    tanh  1.39    erf  1.84
+    exp  1.84    sigmoid  2.00    tanh  1.39    erf  1.84    log  0.87    log1p  1.45
 
 With them exp has 1.50 and erf 1.53, the others the same. Subnormal results may be zero. NaN gives NaN; infinities give
-inf, 0, 1 or -1. The polynomials are minimax fits in the stated range, weighted by the error they cause in the result;
-coefficients were rounded to float32 one by one, lowest power first, the others fitted again. The range reductions are
-those of Cephes (Moshier) and of Cody and Waite, "Software Manual for the Elementary Functions" (1980).
+inf, 0, 1 or -1; log and log1p give -inf at the end of their range and NaN beyond it. The polynomials are minimax fits
+in the stated range, weighted by the error they cause in the result; coefficients were rounded to float32 one by one,
+lowest power first, the others fitted again (but for log). The range reductions are those of Cephes (Moshier) and of
+Cody and Waite, "Software Manual for the Elementary Functions" (1980).
 """
 
 from __future__ import annotations
@@ -45,6 +46,11 @@ _ERF_INNER = (0.12837916612625122, -0.37612631916999817, 0.11283701658248901, -0
 # erf(x) = 1 - polynomial(x)^8, x in [1.2, 3.95], absolute error 4e-9; from 3.92 on the result rounds to 1
 _ERF_OUTER = (1.0013586282730103, -0.1469527631998062, -0.05862777307629585, -0.013541280291974545,
               0.013852518051862717, -0.002676853910088539, 0.0001687482581473887)
+# log(1 + f) = f - f^2 / 2 + f^3 * polynomial(f), 1 + f in [sqrt(1/2), sqrt(2)], relative error 6e-9
+_LOG = (0.3333333134651184, -0.250008225440979, 0.20001220703125, -0.16623325645923615, 0.1420188695192337,
+        -0.13160647451877594, 0.1276082992553711, -0.07632208615541458)
+# bits of sqrt(1/2); 2^23, which brings subnormal numbers among the normal ones
+_ROOT_HALF, _SUBNORMALS = 0x3F3504F3, 8388608.0
 
 
 def exp(x: Any) -> Any:
@@ -53,9 +59,9 @@ def exp(x: Any) -> Any:
     That n is at most 127 wherever the result is finite, so that 2^n is made of bits. inf from 88.7228394 on, 0 below
     -87.3365479 or where the subnormals end.
     """
-    steps = _Steps()
+    steps = Steps()
     x = steps.bind(x)
-    x = steps.bind(_limit(x < -88.0, -88.0, x))
+    x = steps.bind(limited(x < -88.0, -88.0, x))
     x = steps.bind(_at_most(x, 89.0))
     growth, power = _exp(steps, x, 1, _EXP_ABOVE, _DOWN)
     return steps.result((growth + 1.0) * power)
@@ -66,10 +72,10 @@ def sigmoid(x: Any) -> Any:
 
     There n is 128 and the power inf, with -89 for x, where expm1(r) is positive: inf - inf does not arise.
     """
-    steps = _Steps()
+    steps = Steps()
     x = steps.bind(x)
     x = steps.bind(_at_most(x, 88.0))
-    x = steps.bind(_limit(x < -88.37, -89.0, x))
+    x = steps.bind(limited(x < -88.37, -89.0, x))
     return steps.result(1.0 / _one_and_exp(steps, x, -1))
 
 
@@ -78,44 +84,86 @@ def tanh(x: Any) -> Any:
 
     |x| is limited to 10: from 9.01 on the result rounds to 1.
     """
-    steps = _Steps()
+    steps = Steps()
     x = steps.bind(x)
     square = steps.bind(x * x)
-    magnitude = steps.bind(_absolute(x))
-    inner = magnitude * (square * _polynomial(square, _TANH)) + magnitude
+    magnitude = steps.bind(absolute(x))
+    inner = magnitude * (square * polynomial(square, _TANH)) + magnitude
     outer = 1.0 - 2.0 / _one_and_exp(steps, steps.bind(_at_most(magnitude, 10.0)), 2)
-    return steps.result(_with_sign(_split(magnitude, 0.55, inner, outer), x))
+    return steps.result(with_sign(_split(magnitude, 0.55, inner, outer), x))
 
 
 def erf(x: Any) -> Any:
     """x + x * polynomial(x^2) up to x = 1.2, from there 1 - polynomial(x)^8; of |x|, with the sign of x."""
-    steps = _Steps()
+    steps = Steps()
     x = steps.bind(x)
     square = steps.bind(x * x)
-    magnitude = steps.bind(_absolute(x))
-    inner = magnitude * _polynomial(square, _ERF_INNER) + magnitude
-    root = steps.bind(_polynomial(steps.bind(_at_most(magnitude, 3.95)), _ERF_OUTER))
+    magnitude = steps.bind(absolute(x))
+    inner = magnitude * polynomial(square, _ERF_INNER) + magnitude
+    root = steps.bind(polynomial(steps.bind(_at_most(magnitude, 3.95)), _ERF_OUTER))
     root = steps.bind(root * root)
     root = steps.bind(root * root)
-    return steps.result(_with_sign(_split(magnitude, 1.2, inner, 1.0 - root * root), x))
+    return steps.result(with_sign(_split(magnitude, 1.2, inner, 1.0 - root * root), x))
 
 
-def replace_math(function: Any) -> Any:
-    """PrimFunc -> PrimFunc in which float32 calls of these functions are the arithmetic above. Others stay."""
+def log(x: Any) -> Any:
+    """n * ln 2 + log(1 + f), 1 + f = x / 2^n in [sqrt(1/2), sqrt(2)]. Of a subnormal x it may be -inf."""
+    steps = Steps()
+    x = steps.bind(x)
     tvm = import_tvm()
-    import tvm_ffi
-
-    own = {tvm.ir.Op.get(f"tirx.{f.__name__}"): f for f in (exp, sigmoid, tanh, erf)}
-
-    def replace(call: Any) -> Any:
-        if call.op not in own or not str(call.ty.dtype).startswith("float32"):
-            return call
-        return own[call.op](call.args[0])
-
-    return function.with_body(tvm_ffi.structural_map(function.body, [(tvm.ir.Call, replace)], order="post"))
+    n, f = split_power(steps, steps.bind(tvm.tirx.Select(x < 2.0**-126, x * _SUBNORMALS, x)))
+    n = steps.bind(tvm.tirx.Select(x < 2.0**-126, n - float(_MANTISSA_BITS), n))
+    return steps.result(_log_ends(x, _log(steps, n, steps.bind(f))))
 
 
-class _Steps:
+def log1p(x: Any) -> Any:
+    """log(1 + x), with what the sum rounds off added to f."""
+    steps = Steps()
+    x = steps.bind(x)
+    tvm = import_tvm()
+    whole = steps.bind(x + 1.0)
+    rest = tvm.tirx.Select(x < 1.0, x - (whole - 1.0), 1.0 - (whole - x))
+    # from 2^25 on the sum is x; the power of two below would have no bits for its exponent
+    rest = steps.bind(tvm.tirx.Select(x < 2.0**25, rest, rest * 0.0))
+    n, f = split_power(steps, whole)
+    exponent = steps.bind(tvm.tirx.Select(x < 2.0**25, n, n * 0.0))
+    inverse = tvm.tirx.reinterpret(_integers(x), _ROUND + _EXPONENT_BIAS - exponent) << _MANTISSA_BITS
+    f = steps.bind(f + rest * tvm.tirx.reinterpret(x.ty, inverse))
+    # so near zero that 1 + x is 1 the result is x, with its sign
+    value = tvm.tirx.Select(absolute(x) < 2.0**-24, x, _log(steps, n, f))
+    return steps.result(_log_ends(whole, value))
+
+
+def absolute(x: Any) -> Any:
+    """The sign bit cleared."""
+    tvm = import_tvm()
+    return tvm.tirx.reinterpret(x.ty, tvm.tirx.reinterpret(_integers(x), x) & _MAGNITUDE)
+
+
+def split_power(steps: Steps, x: Any) -> tuple[Any, Any]:
+    """n and f: x = 2^n * (1 + f), n a whole number as a float."""
+    tvm = import_tvm()
+    bits = steps.bind(tvm.tirx.reinterpret(_integers(x), x))
+    n = steps.bind((bits - _ROOT_HALF) >> _MANTISSA_BITS)
+    mantissa = steps.bind(tvm.tirx.reinterpret(x.ty, bits - (n << _MANTISSA_BITS)))
+    return steps.bind(tvm.tirx.Cast(x.ty, n)), mantissa - 1.0
+
+
+def _log(steps: Steps, n: Any, f: Any) -> Any:
+    square = steps.bind(f * f)
+    inner = square * f * polynomial(f, _LOG) + n * _LN2_LOW - square * 0.5
+    return n * _LN2_HIGH + (f + inner)
+
+
+def _log_ends(x: Any, value: Any) -> Any:
+    """x: what the logarithm is taken of."""
+    tvm = import_tvm()
+    value = tvm.tirx.Select(x < float("inf"), value, x)  # inf and NaN
+    value = limited(x < 0.0, float("nan"), value)
+    return limited(x == 0.0, float("-inf"), value)
+
+
+class Steps:
     """Names for values that are used more than once: written out at each use, an expression doubles with each."""
 
     def __init__(self) -> None:
@@ -136,13 +184,13 @@ class _Steps:
         return value
 
 
-def _one_and_exp(steps: _Steps, x: Any, factor: int) -> Any:
+def _one_and_exp(steps: Steps, x: Any, factor: int) -> Any:
     """1 + exp(factor * x) = (2^n * expm1(r) + 1) + 2^n, r in [-ln 2 / 2, ln 2 / 2]: no 1 is lost beside a large 2^n."""
     growth, power = _exp(steps, x, factor, _EXP_AROUND, _NEAREST)
     return (growth * power + 1.0) + power
 
 
-def _exp(steps: _Steps, x: Any, factor: int, coefficients: Sequence[float], shift: float) -> tuple[Any, Any]:
+def _exp(steps: Steps, x: Any, factor: int, coefficients: Sequence[float], shift: float) -> tuple[Any, Any]:
     """expm1(r) and 2^n: factor * x = n * ln 2 + r, n = round(factor * x * log2(e) + shift) in [-127, 128].
 
     The factor, a power of two or its negative, goes into the constants. For -127 and 128 the power is 0 and inf.
@@ -154,11 +202,11 @@ def _exp(steps: _Steps, x: Any, factor: int, coefficients: Sequence[float], shif
     n = steps.bind(rounded - biased)
     r = steps.bind(x - n * (_LN2_HIGH / factor) - n * (_LN2_LOW / factor))
     bits = tvm.tirx.reinterpret(_integers(x), rounded) << _MANTISSA_BITS
-    growth = r * _polynomial(r, [c * factor ** (i + 1) for i, c in enumerate(coefficients)])
+    growth = r * polynomial(r, [c * factor ** (i + 1) for i, c in enumerate(coefficients)])
     return growth, steps.bind(tvm.tirx.reinterpret(x.ty, bits))
 
 
-def _polynomial(x: Any, coefficients: Sequence[float]) -> Any:
+def polynomial(x: Any, coefficients: Sequence[float]) -> Any:
     """Horner's rule; lowest power first."""
     *rest, value = coefficients
     for c in reversed(rest):
@@ -168,10 +216,10 @@ def _polynomial(x: Any, coefficients: Sequence[float]) -> Any:
 
 def _at_most(x: Any, high: float) -> Any:
     """NaN stays."""
-    return _limit(x > high, high, x)
+    return limited(x > high, high, x)
 
 
-def _limit(beyond: Any, limit: float, x: Any) -> Any:
+def limited(beyond: Any, limit: float, x: Any) -> Any:
     """x, or limit where the comparison, false for NaN, says so."""
     tvm = import_tvm()
     return tvm.tirx.Select(beyond, tvm.tirx.const(limit, x.ty), x)
@@ -182,12 +230,7 @@ def _split(magnitude: Any, at: float, inner: Any, outer: Any) -> Any:
     return import_tvm().tirx.Select(magnitude < at, inner, outer)
 
 
-def _absolute(x: Any) -> Any:
-    tvm = import_tvm()
-    return tvm.tirx.reinterpret(x.ty, tvm.tirx.reinterpret(_integers(x), x) & _MAGNITUDE)
-
-
-def _with_sign(magnitude: Any, x: Any) -> Any:
+def with_sign(magnitude: Any, x: Any) -> Any:
     """magnitude: not negative."""
     tvm = import_tvm()
     sign = tvm.tirx.reinterpret(_integers(x), x) & _SIGN

@@ -1,4 +1,4 @@
-"""exp, sigmoid, tanh and erf: accuracy in units in the last place, vectors, and no call of a library."""
+"""exp, sigmoid, tanh, erf, logarithms, powers: accuracy in units in the last place, vectors, no call of a library."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ import pytest
 import scipy.special
 from elftools.elf.elffile import ELFFile
 
-from edgecls.backends.tvm import CompileOptions, TvmBackend, vector_math
+from edgecls.backends.tvm import CompileOptions, TvmBackend
 from edgecls.backends.tvm.environment import import_tvm, tvm_target
+from edgecls.backends.tvm.replace_math import replace_math
+from edgecls.backends.tvm.vector_power import power
 from edgecls.bundle import open_bundle, read_member
 from edgecls.devices import open_device
 from edgecls.passes import optimize_graph
@@ -24,9 +26,14 @@ from tests.models import MODELS, Builder
 
 BOARDS = ("raspberry-pi-4", "armv7", "x86-64-avx2", "x86-64-avx512")
 REFERENCE: dict[str, Callable[[Array], Array]] = {
-    "exp": np.exp, "sigmoid": lambda x: 1 / (1 + np.exp(-x)), "tanh": np.tanh, "erf": scipy.special.erf}
+    "exp": np.exp, "sigmoid": lambda x: 1 / (1 + np.exp(-x)), "tanh": np.tanh, "erf": scipy.special.erf,
+    "log": np.log, "log1p": np.log1p}
 # what the module's docstring states
-LIMITS = {"exp": 1.84, "sigmoid": 2.0, "tanh": 1.39, "erf": 1.84}
+LIMITS = {"exp": 1.84, "sigmoid": 2.0, "tanh": 1.39, "erf": 1.84, "log": 0.87, "log1p": 1.45}
+UNBOUNDED = ("exp", "log", "log1p")
+# of vector_power.py: products, roots, and what goes through float64
+POWERS = {0.0: 0, 1.0: 0, 2.0: 0.5, 3.0: 1.5, 4.0: 2.0, -1.0: 0.5, 0.5: 0.5, -0.5: 1.5, -2.0: 0.51, 5.0: 0.51,
+          -7.0: 0.51, 1 / 3: 0.51, 2.87: 0.51, -1.7: 0.51, 37.5: 0.51}
 SUBNORMAL = 2.0**-126
 # the worst arguments found, where the range reduction and the branches change, and the ends of the results
 HARD = (-0.03718498349189758, -0.007374137174338102, -0.0009130242397077382, -0.0005842745304107666,
@@ -68,9 +75,9 @@ def check(name: str, x: Array, y: Array, limit: float) -> None:
         assert error[worst] <= limit, f"{name}({x[worst]!r}) = {y[worst]!r}, off by {error[worst]}"
         np.testing.assert_array_equal(y[~finite], exact[~finite].astype(np.float32))
     assert np.all(np.abs(y[finite & ~normal]) <= SUBNORMAL), name
-    assert name == "exp" or np.nanmax(np.abs(y), initial=0) <= 1
-    positive = np.abs(y) if name in ("exp", "sigmoid") else np.copysign(y, x)
-    np.testing.assert_array_equal(y, positive)
+    assert name in UNBOUNDED or np.nanmax(np.abs(y), initial=0) <= 1
+    if name not in ("log", "log1p"):
+        np.testing.assert_array_equal(y, np.abs(y) if name in ("exp", "sigmoid") else np.copysign(y, x))
 
 
 @pytest.mark.parametrize("fused", [True, False], ids=["native", "baseline"])
@@ -81,7 +88,7 @@ def test_the_stated_error_holds_on_a_sample(name: str, fused: bool) -> None:
     x = np.concatenate([bits.view(np.float32), np.array(HARD + SPECIAL, np.float32), -np.array(HARD, np.float32)])
     x = np.concatenate([x, np.zeros(-len(x) % 16, np.float32)])
     tvm = import_tvm()
-    function = vector_math.replace_math(element_wise(name, len(x), 16))
+    function = replace_math(element_wise(name, len(x), 16))
     y = tvm.runtime.tensor(np.zeros_like(x))
     build(function, tvm_target(native_target()) if fused else "llvm")["main"](tvm.runtime.tensor(x), y)
     check(name, x, y.numpy(), LIMITS[name])
@@ -93,13 +100,50 @@ def test_the_stated_error_holds_on_a_sample(name: str, fused: bool) -> None:
 def test_the_stated_error_holds_for_all_arguments(name: str, fused: bool) -> None:
     tvm = import_tvm()
     count = 1 << 20
-    library = build(vector_math.replace_math(element_wise(name, count, 16)),
+    library = build(replace_math(element_wise(name, count, 16)),
                     tvm_target(native_target()) if fused else "llvm")
     y = tvm.runtime.tensor(np.zeros(count, np.float32))
     for start in range(0, 1 << 32, count):
         x = np.arange(start, start + count, dtype=np.uint64).astype(np.uint32).view(np.float32)
         library["main"](tvm.runtime.tensor(x), y)
         check(name, x, y.numpy(), LIMITS[name])
+
+
+def powers(exponent: float, count: int) -> Any:
+    """PrimFunc: every x to the exponent, in a vector loop."""
+    tvm = import_tvm()
+    from tvm import te
+
+    x = te.placeholder((count,), name="x")
+    function = te.create_prim_func([x, te.compute((count,), lambda i: power(x[i], exponent), name="y")])
+    schedule = tvm.s_tir.Schedule(function)
+    _, inner = schedule.split(schedule.get_loops(schedule.get_sblock("y"))[0], [None, 16])
+    schedule.vectorize(inner)
+    return schedule.mod["main"]
+
+
+@pytest.mark.parametrize("target", ["native", "baseline"])
+@pytest.mark.parametrize("exponent", POWERS)
+def test_powers(exponent: float, target: str) -> None:
+    """One in 40,009 of all float32, with zeros, infinities and NaN, against float64."""
+    tvm = import_tvm()
+    bits = np.arange(0, 1 << 32, 40009, dtype=np.uint64).astype(np.uint32)
+    x = np.concatenate([bits.view(np.float32), np.linspace(0.01, 50, 50021, dtype=np.float32),
+                        np.array(SPECIAL if abs(exponent) != 0.5 else (0.0, np.inf, np.nan), np.float32)])
+    x = np.concatenate([x, np.ones(-len(x) % 16, np.float32)])
+    rounded = float(np.float32(exponent))
+    y = tvm.runtime.tensor(np.zeros_like(x))
+    llvm = tvm_target(native_target()) if target == "native" else "llvm"
+    build(powers(rounded, len(x)), llvm)["main"](tvm.runtime.tensor(x), y)
+    with np.errstate(all="ignore"):
+        exact = np.power(x.astype(np.float64), rounded)
+        single = exact.astype(np.float32)
+        normal = np.isfinite(single) & (np.abs(exact) >= SUBNORMAL)
+        error = np.where(normal, np.abs(y.numpy() - exact) / np.ldexp(1.0, np.frexp(exact)[1] - 24), 0)
+    assert error.max() <= POWERS[exponent], (x[error.argmax()], error.max())
+    ends = ~np.isfinite(single)
+    np.testing.assert_array_equal(y.numpy()[ends], single[ends])
+    assert np.all(np.abs(y.numpy()[~normal & ~ends]) <= SUBNORMAL)
 
 
 @pytest.mark.parametrize("target", ["raspberry-pi-4", "armv7"])
@@ -109,24 +153,33 @@ def test_the_stated_error_holds_on_boards(target: str, tmp_path: Path) -> None:
                              HARD, SPECIAL]).astype(np.float32)
     b = Builder(opset=20)
     x = b.input("x", ("batch", len(points)))
-    for name in LIMITS:
+    functions = [name for name in LIMITS if name != "log1p"]  # ONNX has none
+    for name in functions:
         b.output(b.node(name.capitalize(), x), name)
+    b.output(b.node("Pow", x, b.constant(2.87, np.float32)), "power")
     artifact = TvmBackend().compile(optimize_graph(b.finish(), (1,)), load_target(target), CompileOptions(),
                                     tmp_path / "m.ecls")
     with open_device("qemu", load_target(target)) as device, TvmBackend().open_session(artifact, device) as session:
         answers = session.run({"x": points[None]})
-    for name, limit in LIMITS.items():
-        check(name, points, answers[name][0], limit)
+    for name in functions:
+        check(name, points, answers[name][0], LIMITS[name])
+    with np.errstate(all="ignore"):
+        exact = np.power(points.astype(np.float64), float(np.float32(2.87)))
+        normal = np.isfinite(exact.astype(np.float32)) & (exact >= SUBNORMAL)
+    np.testing.assert_array_less(np.abs(answers["power"][0][normal] / exact[normal] - 1), 2.0**-23)
+    np.testing.assert_array_equal(np.isnan(answers["power"][0]), np.isnan(exact))
 
 
 def gates() -> ExportedGraph:
     """What classifiers are made of: gates, GELU and softmax."""
     b = Builder(opset=20)
     x = b.input("x", ("batch", 16, 12))
-    for op in ("Sigmoid", "Tanh", "Gelu", "HardSwish", "HardSigmoid", "Elu", "Softmax"):
+    for op in ("Sigmoid", "Tanh", "Gelu", "HardSwish", "HardSigmoid", "Elu", "Softmax", "Mish", "Softplus", "Softsign",
+               "Sqrt"):
         b.output(b.node(op, x), op.lower())
     b.output(b.node("Gelu", x, approximate="tanh"), "gelu_tanh")
     b.output(b.node("Mul", x, b.node("Sigmoid", x)), "silu")
+    b.output(b.node("Pow", x, b.constant(0.45, np.float32)), "power")
     return b.finish()
 
 
@@ -146,7 +199,7 @@ def test_a_model_calls_no_library(make: Callable[[], ExportedGraph], target: str
 def test_vector_loops_stay_vector_loops(name: str, target: str) -> None:
     llvm = tvm_target(load_target(target))
     plain = build(element_wise(name, 64, 8), llvm).mod.inspect_source("ll")
-    own = build(vector_math.replace_math(element_wise(name, 64, 8)), llvm).mod.inspect_source("ll")
+    own = build(replace_math(element_wise(name, 64, 8)), llvm).mod.inspect_source("ll")
     scalar = r"= f(?:mul|add|sub|div|cmp)(?: \w+)* float "
     assert re.search(rf"call .*(?:{name}|exp)", plain), "the call that is replaced"
     assert "<8 x float>" in own
@@ -161,9 +214,9 @@ def test_other_types_and_calls_stay() -> None:
 
     x = te.placeholder((4,), "float64", name="x")
     function = te.create_prim_func([x, te.compute((4,), lambda i: tvm.tirx.exp(x[i]), name="y")])
-    assert tvm_ffi.structural_equal(vector_math.replace_math(function), function)
-    rest = element_wise("log", 16, 4)
-    assert tvm_ffi.structural_equal(vector_math.replace_math(rest), rest)
+    assert tvm_ffi.structural_equal(replace_math(function), function)
+    rest = element_wise("log2", 16, 4)
+    assert tvm_ffi.structural_equal(replace_math(rest), rest)
 
 
 def test_calls_inside_calls_and_unrolled_rows() -> None:
@@ -185,7 +238,7 @@ def test_calls_inside_calls_and_unrolled_rows() -> None:
     schedule.unroll(row)
     schedule.vectorize(columns)
     out = tvm.runtime.tensor(np.zeros((8, 16), np.float32))
-    build(vector_math.replace_math(schedule.mod["main"]), "llvm")["main"](
+    build(replace_math(schedule.mod["main"]), "llvm")["main"](
         tvm.runtime.tensor(a), tvm.runtime.tensor(b), out)
     x = a.astype(np.float64) @ b
     np.testing.assert_allclose(out.numpy(), REFERENCE["sigmoid"](x * REFERENCE["sigmoid"](x)), rtol=1e-5)

@@ -44,7 +44,7 @@ int main(void) {
   WRONG_AS(EC_OK, m.abi_minor = 7);
   WRONG(m.magic ^= 1);
   WRONG(m.endian = 0x04030201);
-  WRONG(m.abi_major = 2);
+  WRONG(m.abi_major = EC_ABI_MAJOR - 1);
   WRONG(m.pointer_size = 12 - m.pointer_size);
   WRONG(m.size_model -= 8);
   WRONG(m.size_tensor -= 8);
@@ -93,7 +93,16 @@ int main(void) {
   WRONG(k[0].run = NULL);
   WRONG(k[0].num_args = 0);
   WRONG(k[0].num_outputs = 5);
-  WRONG(k[1].workspace_bytes = 1 << 20);
+  WRONG(k[1].workspace_per_thread = 1 << 20);
+  WRONG(k[1].workspace_per_thread = ~0ull - 63);
+  WRONG(k[1].workspace_per_thread -= 4);
+  WRONG(k[1].workspace_once = 64);
+  WRONG(k[1].workspace_once = ~0ull - 63);
+  WRONG(c[1].workspace = ~0ull - 63);
+  WRONG(c[1].workspace += 4);
+  WRONG(c[1].workspace += 64);
+  WRONG(c[1].workspace -= 64);
+  WRONG(c[1].workspace = 0);
   WRONG(a[3].bytes = 4);
   WRONG(c[0].kernel = 4);
   WRONG(c[0].buffers = NULL);

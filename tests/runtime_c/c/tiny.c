@@ -86,10 +86,11 @@ static int row_sum2(void *const *b) { return row_sum(b, 2); }
 #define VECTOR F32(0, CHANNELS, 1, CHANNELS)
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
-/* The arena of a batch: the image, the scaled planes, the logits. */
+/* The arena of a batch: the image, the scaled planes, the logits, the workspaces of row_sum. */
 #define PLANES_BYTES(B) ((B) * IMAGE * 4u)
-#define ARENA(B) (2 * PLANES_BYTES(B) + EC_ALIGN)
+#define BUFFERS(B) (2 * PLANES_BYTES(B) + EC_ALIGN)
 #define WORKSPACE (PIXELS * 4 + EC_ALIGN)
+#define ARENA(B) (BUFFERS(B) + WORKSPACE)
 
 #define BATCH(B)                                                                                                \
   static const ec_tensor scale_args##B[] = {PLANES(B, 0), VECTOR, VECTOR, PLANES(B, 0)};                        \
@@ -102,10 +103,11 @@ static int row_sum2(void *const *b) { return row_sum(b, 2); }
   static const ec_buffer scale_buffers##B[] = {                                                                 \
       {0, EC_ARENA, 0}, {0, EC_WEIGHTS, 0}, {64, EC_WEIGHTS, 0}, {PLANES_BYTES(B), EC_ARENA, 0}};               \
   static const ec_buffer sum_buffers##B[] = {{PLANES_BYTES(B), EC_ARENA, 0}, {2 * PLANES_BYTES(B), EC_ARENA, 0}}; \
-  static const ec_call calls##B[] = {{2 * (B) - 2, 0, scale_buffers##B}, {2 * (B) - 1, 1, sum_buffers##B}};
+  static const ec_call calls##B[] = {{2 * (B) - 2, 0, scale_buffers##B, 0},                                     \
+                                     {2 * (B) - 1, 1, sum_buffers##B, BUFFERS(B)}};
 #define KERNELS(B)                                                             \
-  {"scale_bias_" #B, scale_bias##B, scale_args##B, 4, 1, 0, 2u * (B) * IMAGE}, \
-  {"row_sum_" #B, row_sum##B, sum_args##B, 2, 1, WORKSPACE, (B) * IMAGE}
+  {"scale_bias_" #B, scale_bias##B, scale_args##B, 4, 1, 0, 0, 2u * (B) * IMAGE}, \
+  {"row_sum_" #B, row_sum##B, sum_args##B, 2, 1, 0, WORKSPACE, (B) * IMAGE}
 #define PLAN(B) \
   {B, ARENA(B), WORKSPACE, inputs##B, outputs##B, in##B, out##B, calls##B, COUNT(calls##B), 0, golden##B, 1e-5}
 

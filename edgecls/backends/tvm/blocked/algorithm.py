@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Literal, NamedTuple
 
 import msgspec
 import numpy as np
 
 from edgecls.backends.tvm.blocked.families import convolution, winograd
+from edgecls.backends.tvm.blocked.families.product import memory_bytes_per_cycle
 from edgecls.backends.tvm.blocked.window import Window
 from edgecls.backends.tvm.schedule import Decision
 from edgecls.backends.tvm.winograd_programs import input_program, output_program
@@ -24,8 +26,6 @@ Choice = Literal["auto", "off", "f2", "f4", "f6"]
 
 # largest |difference| / largest |result| that one layer may add; float32 itself is at some 1e-7
 ERROR_LIMIT = 1e-4
-# weights come from memory each time: bytes per core cycle, of the order of every target's
-_MEMORY_BYTES_PER_CYCLE = 4.0
 # a product tile keeps some 95 % of the peak, transforms run at some 75 % of one vector instruction per cycle
 _PRODUCT_EFFICIENCY, _TRANSFORM_EFFICIENCY = 0.95, 0.75
 # of the target's memory, for weights
@@ -35,16 +35,21 @@ _WORTH = 0.95
 
 
 class Candidate(NamedTuple):
-    """m: 0 is direct. bytes: of packed weights."""
+    """m: 0 is direct. us: predicted for one image, as the mean of all batch sizes. bytes: of packed weights."""
 
     m: int
-    predicted_us: float
+    us: float
     bytes: int
 
 
-def choose(layers: Sequence[tuple[Window, Array]], target: Target, choice: Choice, growth: float) -> list[Decision]:
-    """One decision per (window, OIHW weights). growth: times their size in float32 that all weights may take."""
-    candidates = [_candidates(window, target, choice) for window, _ in layers]
+def choose(layers: Sequence[tuple[Window, Array]], target: Target, choice: Choice, growth: float,
+           batches: Sequence[Fraction] = (Fraction(1),)) -> list[Decision]:
+    """One decision per (window, OIHW weights). growth: times their size in float32 that all weights may take.
+
+    batches: all batch sizes of the bundle, as multiples of the windows'. Their time per image counts alike, so that
+    each of them comes to the same choice and all share one copy of the weights.
+    """
+    candidates = [_candidates(window, target, choice, batches) for window, _ in layers]
     direct = [c[0] for c in candidates]
     budget = int(min(growth * sum(w.nbytes for _, w in layers), target.memory_mb * 1e6 * _OF_MEMORY))
     chosen = _within(candidates, budget - sum(c.bytes for c in direct)) if choice == "auto" else [
@@ -61,24 +66,33 @@ def choose(layers: Sequence[tuple[Window, Array]], target: Target, choice: Choic
     return decisions
 
 
+def copy_us(moved: int, target: Target) -> float:
+    """Predicted for a kernel that computes nothing. moved: bytes read and written."""
+    return _us(moved / memory_bytes_per_cycle(target.cpu), target)
+
+
 def _decision(window: Window, target: Target, own: Candidate, direct: Candidate, error: float | None) -> Decision:
     decision = (winograd.decide(window, target.cpu, own.m) if own.m else convolution.decide(window, target.cpu))
-    reason = decision.reason
+    reason, predicted = decision.reason, _predicted(window, target, own.m)
     if own.m:
-        reason += (f"; predicted {own.predicted_us:.0f} us instead of {direct.predicted_us:.0f}, "
+        reason += (f"; predicted {predicted:.0f} us instead of {_predicted(window, target, 0):.0f}, "
                    f"{(own.bytes - direct.bytes) / 1e3:+.0f} kB of weights")
-    return msgspec.structs.replace(decision, predicted_us=own.predicted_us, error=error, reason=reason)
+    return msgspec.structs.replace(decision, predicted_us=predicted, error=error, reason=reason)
 
 
-def _candidates(window: Window, target: Target, choice: Choice) -> list[Candidate]:
+def _candidates(window: Window, target: Target, choice: Choice, batches: Sequence[Fraction]) -> list[Candidate]:
     """Direct first."""
-    found = [Candidate(0, _us(_direct_cycles(window, target), target), _bytes(window, target, 9))]
-    if choice == "off" or not winograd.applies(window):
-        found[0] = Candidate(0, found[0].predicted_us, _bytes(window, target, math.prod(window.kernel)))
-        return found
-    sizes = winograd.SIZES if choice == "auto" else (int(choice[1:]),)
-    return found + [Candidate(m, _us(_winograd_cycles(window, target, m), target), _bytes(window, target, (m + 2) ** 2))
-                    for m in sizes]
+    images = [msgspec.structs.replace(window, n=int(window.n * b)) for b in batches]
+    sizes: tuple[int, ...] = ()
+    if choice != "off" and winograd.applies(window):
+        sizes = winograd.SIZES if choice == "auto" else (int(choice[1:]),)
+    return [Candidate(m, sum(_predicted(w, target, m) / w.n for w in images) / len(images),
+                      _bytes(window, target, (m + 2) ** 2 if m else math.prod(window.kernel))) for m in (0, *sizes)]
+
+
+def _predicted(window: Window, target: Target, m: int) -> float:
+    """Microseconds."""
+    return _us(_winograd_cycles(window, target, m) if m else _direct_cycles(window, target), target)
 
 
 def _within(candidates: Sequence[Sequence[Candidate]], budget: int) -> list[Candidate]:
@@ -88,8 +102,8 @@ def _within(candidates: Sequence[Sequence[Candidate]], budget: int) -> list[Cand
         best, change = 0.0, None
         for i, options in enumerate(candidates):
             for option in options:
-                gain, more = chosen[i].predicted_us - option.predicted_us, option.bytes - chosen[i].bytes
-                if gain <= 0 or more > budget or option.predicted_us > _WORTH * chosen[i].predicted_us:
+                gain, more = chosen[i].us - option.us, option.bytes - chosen[i].bytes
+                if gain <= 0 or more > budget or option.us > _WORTH * chosen[i].us:
                     continue
                 rate = gain / max(more, 1)
                 if rate > best:
@@ -115,21 +129,23 @@ def _direct_cycles(window: Window, target: Target) -> float:
     taps = math.prod(window.kernel)
     products = window.n * window.oh * window.ow * -(-window.co // lanes) * window.ci * taps
     return max(products * _stall(rows * vectors, target) / cpu.fma_pipes / _PRODUCT_EFFICIENCY,
-               _bytes(window, target, taps) / _MEMORY_BYTES_PER_CYCLE)
+               _bytes(window, target, taps) / memory_bytes_per_cycle(cpu))
 
 
 def _winograd_cycles(window: Window, target: Target, m: int) -> float:
     cpu, decision = target.cpu, winograd.decide(window, target.cpu, m)
     lanes, t = cpu.vector_bits // 32, m + 2
     count = math.prod(winograd.tiles(window, m))
-    count = window.n * -(-count // decision.strip) * decision.strip
+    strips = window.n * -(-count // decision.strip)
+    count = strips * decision.strip
     blocks_in, blocks_out = -(-window.ci // lanes), -(-window.co // lanes)
     products = count * t * t * blocks_out * window.ci * _stall(math.prod(decision.tile), target)
     # each 1-D transform is its steps and a load and a store per value
     inputs = count * blocks_in * 2 * t * (len(input_program(m).steps) + 2 * t)
     outputs = count * blocks_out * (t + m) * (len(output_program(m).steps) + t + m)
-    return max(products / cpu.fma_pipes / _PRODUCT_EFFICIENCY,
-               _bytes(window, target, t * t) / _MEMORY_BYTES_PER_CYCLE) + (inputs + outputs) / _TRANSFORM_EFFICIENCY
+    weights = strips * _bytes(window, target, t * t)
+    return (max(products / cpu.fma_pipes / _PRODUCT_EFFICIENCY, weights / memory_bytes_per_cycle(cpu))
+            + (inputs + outputs) / _TRANSFORM_EFFICIENCY)
 
 
 def _stall(sums: int, target: Target) -> float:

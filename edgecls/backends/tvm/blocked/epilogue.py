@@ -11,7 +11,6 @@ from edgecls.backends.tvm.blocked.expression import (
     Apply,
     Expression,
     Operand,
-    Tile,
     contains,
     evaluate,
     operands,
@@ -35,14 +34,14 @@ class Epilogue:
         kernel has such sums."""
         needed = tuple(operands(expression))
         for operand in needed if sums else ():
-            for sum_ in (Apply("add", (Tile(), operand)), Apply("add", (operand, Tile()))):
-                if operand.spread == "channel" and not contains(substitute(expression, sum_, operand), Tile()):
-                    return Epilogue(substitute(expression, sum_, Tile()), operand, needed, channel_blocks)
+            for sum_ in (Apply("add", (TILE, operand)), Apply("add", (operand, TILE))):
+                if operand.spread == "channel" and not contains(substitute(expression, sum_, operand), TILE):
+                    return Epilogue(substitute(expression, sum_, TILE), operand, needed, channel_blocks)
         return Epilogue(expression, None, needed, channel_blocks)
 
     def parameters(self, simd: Simd, channels: int, images: int, pixels: int) -> list[Any]:
         """Buffers of the operands. channels: with the last block's padding."""
-        sizes = {"full": images * channels * pixels, "channel": channels, "image": images * channels, "scalar": 1}
+        sizes = {"full": images * channels * pixels, "channel": channels, "image": images * channels}
         return [simd.parameter(f"operand{o.number}", sizes[o.spread]) for o in self.operands]
 
     def start(self, simd: Simd, buffers: Sequence[Any], vector: Expr) -> Expr:
@@ -56,8 +55,6 @@ class Epilogue:
 
         def load(operand: Operand) -> Expr:
             buffer = buffers[self.operands.index(operand)]
-            if operand.spread == "scalar":
-                return simd.tir.Broadcast(buffer[simd.tir.IntImm("int32", 0)], simd.lanes)
             at = {"full": place, "channel": vector * simd.lanes,
                   "image": (image * self.channel_blocks + vector) * simd.lanes}[operand.spread]
             return simd.load(buffer, at)

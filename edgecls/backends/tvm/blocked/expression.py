@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from edgecls.backends.tvm.blocked.simd import Expr, Simd
 
-Spread = Literal["full", "channel", "image", "scalar"]
+Spread = Literal["full", "channel", "image"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,8 @@ class Number:
 
 @dataclass(frozen=True)
 class Apply:
+    """bounds: numbers that the function is made with: limits of clip, exponent of power."""
+
     function: str
     arguments: tuple[Expression, ...]
     bounds: tuple[float, ...] = ()
@@ -49,8 +51,14 @@ class Apply:
 Expression = Tile | Operand | Number | Apply
 
 
+def _clip(simd: Simd, value: Expr, low: float, high: float) -> Expr:
+    value = simd.tir.Max(value, simd.number(low)) if low > float("-inf") else value
+    return simd.tir.Min(value, simd.number(high)) if high < float("inf") else value
+
+
 def _functions() -> dict[str, Callable[..., Expr]]:
     from edgecls.backends.tvm import vector_math as math
+    from edgecls.backends.tvm.vector_power import power
 
     return {
         "add": lambda s, a, b: a + b,
@@ -66,12 +74,17 @@ def _functions() -> dict[str, Callable[..., Expr]]:
         "tanh": lambda s, a: math.tanh(a),
         "exp": lambda s, a: math.exp(a),
         "erf": lambda s, a: math.erf(a),
+        "log": lambda s, a: math.log(a),
+        "log1p": lambda s, a: math.log1p(a),
+        "rsqrt": lambda s, a: s.number(1.0) / s.tir.sqrt(a),
+        "abs": lambda s, a: math.absolute(a),
+        "prelu": lambda s, a, slope: s.tir.Select(a < s.number(0.0), a * slope, a),
+        "power": lambda s, a, exponent: power(a, exponent),
+        "clip": _clip,
     }
 
 
-FUNCTIONS = ("add", "subtract", "multiply", "divide", "maximum", "minimum", "relu", "negative", "sqrt", "sigmoid",
-             "tanh", "exp", "erf", "clip")
-_POLYNOMIALS = ("sigmoid", "tanh", "exp", "erf")
+_POLYNOMIALS = ("sigmoid", "tanh", "exp", "erf", "log", "log1p", "power")
 
 
 def evaluate(simd: Simd, expression: Expression, tile: Expr, load: Callable[[Operand], Expr]) -> Expr:
@@ -93,14 +106,9 @@ def evaluate(simd: Simd, expression: Expression, tile: Expr, load: Callable[[Ope
 
     def apply(e: Apply) -> Expr:
         arguments = [visit(a) for a in e.arguments]
-        if e.function == "clip":
-            low, high = e.bounds
-            value = arguments[0]
-            value = simd.tir.Max(value, simd.number(low)) if low > float("-inf") else value
-            return simd.tir.Min(value, simd.number(high)) if high < float("inf") else value
         if e.function == "divide" and isinstance(e.arguments[1], Number) and e.arguments[1].value:
             return arguments[0] * simd.number(1.0 / e.arguments[1].value)
-        return functions[e.function](simd, *arguments)
+        return functions[e.function](simd, *arguments, *e.bounds)
 
     return visit(expression)
 
@@ -127,6 +135,15 @@ def substitute(expression: Expression, old: Expression, new: Expression) -> Expr
     if isinstance(expression, Apply):
         return Apply(expression.function, tuple(substitute(a, old, new) for a in expression.arguments),
                      expression.bounds)
+    return expression
+
+
+def simplified(expression: Apply) -> Apply:
+    """log(1 + x), of which little is left for small x, as one function."""
+    if expression.function == "log" and isinstance(sum_ := expression.arguments[0], Apply) and sum_.function == "add":
+        for one, other in (sum_.arguments, sum_.arguments[::-1]):
+            if one == Number(1.0):
+                return Apply("log1p", (other,))
     return expression
 
 

@@ -5,24 +5,37 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
+from msgspec import structs
 
 from edgecls.backends.tvm.blocked.expression import Apply
 from edgecls.backends.tvm.blocked.window import Window
 from edgecls.types import Array
 
-Kind = Literal["convolution", "depthwise", "pool", "mean", "elementwise", "channels", "view", "other"]
+Kind = Literal["convolution", "depthwise", "grouped", "pool", "mean", "elementwise", "channels", "view", "other"]
+# kinds whose kernels begin with a sum per result
+SUMS = ("convolution", "depthwise", "grouped")
 Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Pooling:
+    """counted: rows and columns of padding (top, left, bottom, right) that an average counts."""
+
+    kind: Literal["max", "average"]
+    counted: tuple[int, int, int, int] = (0, 0, 0, 0)
 
 
 @dataclass(frozen=True)
 class Node:
     """One binding. inputs: variables or arrays, in the operator's order; value: the Relax expression.
 
-    window: of convolution, depthwise and pool. weights: OIHW. apply: name and bounds of an elementwise function.
-    sources: of channels: for each output channel (input number, channel).
+    window: of convolution, depthwise, grouped and pool. weights: OIHW. apply: name and bounds of an elementwise
+    function. sources: of channels: for each output channel (input number, channel); passed: variables of the nodes
+    that it does the work of.
     """
 
     variable: Any
@@ -32,9 +45,10 @@ class Node:
     shape: Shape
     window: Window | None = None
     weights: Array | None = None
-    pooling: Literal["max", "average", "average-inside"] = "max"
+    pooling: Pooling | None = None
     apply: Apply | None = None
     sources: tuple[tuple[int, int], ...] = ()
+    passed: tuple[Any, ...] = ()
 
 
 @dataclass
@@ -47,10 +61,21 @@ class Graph:
     shapes: dict[Any, Shape] = field(default_factory=dict)
     flattened: set[Any] = field(default_factory=set)
 
+    def root(self, variable: Any) -> Any:
+        """The variable that a view, or a view of a view, shows."""
+        while variable in self._shown:
+            variable = self._shown[variable]
+        return variable
+
+    @cached_property
+    def _shown(self) -> dict[Any, Any]:
+        return {n.variable: n.inputs[0] for n in self.nodes if n.kind == "view"}
+
 
 _ELEMENTWISE = {"relax.add": "add", "relax.subtract": "subtract", "relax.multiply": "multiply",
                 "relax.divide": "divide", "relax.maximum": "maximum", "relax.minimum": "minimum",
                 "relax.nn.relu": "relu", "relax.negative": "negative", "relax.sqrt": "sqrt",
+                "relax.rsqrt": "rsqrt", "relax.log": "log", "relax.abs": "abs",
                 "relax.sigmoid": "sigmoid", "relax.tanh": "tanh", "relax.exp": "exp", "relax.erf": "erf"}
 
 
@@ -133,7 +158,7 @@ def _conv2d(reader: _Reader, variable: Any, call: Any) -> Node | None:
         return Node(variable, call, "convolution", (data,), shape, window=window, weights=weights)
     if window.groups == ci == window.co:
         return Node(variable, call, "depthwise", (data,), shape, window=window, weights=weights)
-    return None
+    return Node(variable, call, "grouped", (data,), shape, window=window, weights=weights)
 
 
 def _reads_nothing(window: Window) -> bool:
@@ -151,13 +176,18 @@ def _pool(reader: _Reader, variable: Any, call: Any) -> Node | None:
     kernel = _pair(a.pool_size)
     if kernel == (1, 1) and _shape(data) == shape:
         return Node(variable, call, "view", (data,), shape)
-    window = Window(n=n, ci=c, co=c, h=h, w=w, kernel=kernel, stride=_pair(a.strides), pad=_four(a.padding),
+    pad = _four(a.padding)
+    window = Window(n=n, ci=c, co=c, h=h, w=w, kernel=kernel, stride=_pair(a.strides), pad=pad,
                     dilation=_pair(a.dilation), groups=c)
+    more = [max(0, (o - 1) * s + d * (k - 1) + 1 - size - before - behind) if bool(a.ceil_mode) else 0
+            for o, s, d, k, size, before, behind in zip(shape[2:], window.stride, window.dilation, kernel, (h, w),
+                                                        pad[:2], pad[2:], strict=True)]
+    window = structs.replace(window, pad=(pad[0], pad[1], pad[2] + more[0], pad[3] + more[1]))
     if (window.oh, window.ow) != shape[2:] or _reads_nothing(window):
         return None
-    average: Literal["average", "average-inside"] = "average" if bool(a.count_include_pad) else "average-inside"
+    average = Pooling("average", pad if bool(a.count_include_pad) else (0, 0, 0, 0))
     return Node(variable, call, "pool", (data,), shape, window=window,
-                pooling="max" if call.op.name == "relax.nn.max_pool2d" else average)
+                pooling=Pooling("max") if call.op.name == "relax.nn.max_pool2d" else average)
 
 
 def _mean(reader: _Reader, variable: Any, call: Any) -> Node | None:
@@ -176,6 +206,42 @@ def _elementwise(reader: _Reader, variable: Any, call: Any) -> Node | None:
     return Node(variable, call, "elementwise", inputs, _shape(variable), apply=Apply(_ELEMENTWISE[call.op.name], ()))
 
 
+def _power(reader: _Reader, variable: Any, call: Any) -> Node | None:
+    """By one constant exponent."""
+    exponent = np.asarray(2.0) if call.op.name == "relax.square" else reader.given(call.args[1])
+    if not isinstance(exponent, np.ndarray) or exponent.size != 1 or not np.isfinite(exponent).all():
+        return None
+    apply = Apply("power", (), (float(exponent.reshape(-1)[0]),))
+    return Node(variable, call, "elementwise", (reader.given(call.args[0]),), _shape(variable), apply=apply)
+
+
+def _rectified(reader: _Reader, variable: Any, call: Any) -> Node | None:
+    """With a slope below zero: a number, or one for each channel."""
+    shape = _shape(variable)
+    if call.op.name == "relax.nn.leakyrelu":
+        slope = np.asarray(call.attrs.alpha, np.float32)
+    else:
+        slope = reader.given(call.args[1])
+        if not isinstance(slope, np.ndarray):
+            return None
+        axis = int(call.attrs.axis) % len(shape)
+        slope = slope.reshape(1 if slope.size == 1 else (-1, *[1] * (len(shape) - 1 - axis)))
+    inputs = (reader.given(call.args[0]), slope)
+    return Node(variable, call, "elementwise", inputs, shape, apply=Apply("prelu", ()))
+
+
+def _max(reader: _Reader, variable: Any, call: Any) -> Node | None:
+    """The largest value of each channel: pooling by a window of the whole image."""
+    data = reader.given(call.args[0])
+    if isinstance(data, np.ndarray) or len(_shape(data)) != 4 or call.attrs.axis is None:
+        return None
+    n, c, h, w = _shape(data)
+    window = Window(n=n, ci=c, co=c, h=h, w=w, kernel=(h, w), groups=c)
+    if sorted(int(x) % 4 for x in call.attrs.axis) != [2, 3]:
+        return None
+    return Node(variable, call, "pool", (data,), _shape(variable), window=window, pooling=Pooling("max"))
+
+
 def _matmul(reader: _Reader, variable: Any, call: Any) -> Node | None:
     """(N, K) x constant (K, M): a convolution whose window is the whole image."""
     data, weights = reader.given(call.args[0]), reader.given(call.args[1])
@@ -186,7 +252,7 @@ def _matmul(reader: _Reader, variable: Any, call: Any) -> Node | None:
     n, k = _shape(data)
     window = Window(n=n, ci=k, co=weights.shape[1], h=1, w=1, kernel=(1, 1))
     return Node(variable, call, "convolution", (data,), _shape(variable), window=window,
-                weights=np.ascontiguousarray(weights.T)[:, :, None, None])
+                weights=weights.T[:, :, None, None])
 
 
 def _reshape(reader: _Reader, variable: Any, call: Any) -> Node | None:
@@ -232,6 +298,8 @@ def _concat(reader: _Reader, variable: Any, call: Any) -> Node | None:
 _READERS: dict[str, Callable[[_Reader, Any, Any], Node | None]] = {
     "relax.nn.conv2d": _conv2d, "relax.nn.max_pool2d": _pool, "relax.nn.avg_pool2d": _pool, "relax.mean": _mean,
     "relax.matmul": _matmul, "relax.reshape": _reshape, "relax.concat": _concat, "relax.clip": _elementwise,
+    "relax.power": _power, "relax.square": _power, "relax.nn.leakyrelu": _rectified, "relax.nn.prelu": _rectified,
+    "relax.max": _max,
     **dict.fromkeys(_ELEMENTWISE, _elementwise)}
 
 

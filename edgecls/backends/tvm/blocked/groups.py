@@ -8,7 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from edgecls.backends.tvm.blocked.expression import TILE, Apply, Expression, Number, Operand, Spread, Tile
+from edgecls.backends.tvm.blocked.expression import (
+    TILE,
+    Apply,
+    Expression,
+    Number,
+    Operand,
+    Spread,
+    simplified,
+)
 from edgecls.backends.tvm.blocked.graph import Graph, Node, Shape, variables
 
 
@@ -42,15 +50,19 @@ def live(graph: Graph) -> list[Node]:
     return list(reversed(kept))
 
 
+def needed_by(graph: Graph) -> dict[Any, set[Any]]:
+    """Which variables read each one, None for the result; only those that the result depends on, as the nodes say."""
+    users: dict[Any, set[Any]] = {variable: {None} for variable in _uses_of(graph.result)}
+    for node in reversed(graph.nodes):
+        for variable in _reads(node) if node.variable in users else ():
+            users.setdefault(variable, set()).add(node.variable)
+    return users
+
+
 def group(graph: Graph) -> list[Group]:
     """Every node that is needed in exactly one group, in an order in which each group's inputs come before it."""
     nodes = live(graph)
-    users: dict[Any, set[Any]] = {}
-    for node in nodes:
-        for variable in _reads(node):
-            users.setdefault(variable, set()).add(node.variable)
-    for variable in _uses_of(graph.result):
-        users.setdefault(variable, set()).add(None)
+    users = needed_by(graph)
     place = {node.variable: i for i, node in enumerate(nodes)}
     blocked: set[Any] = set()
     taken: set[Any] = set()
@@ -59,7 +71,7 @@ def group(graph: Graph) -> list[Group]:
         if node.variable in taken:
             continue
         found = _start(node, graph, blocked)
-        if found.anchor.kind not in ("other", "view", "channels"):
+        if found.anchor.kind not in ("other", "view"):
             _grow(found, nodes[place[node.variable] + 1:], users, graph, taken)
         taken.update(m.variable for m in found.members)
         if found.anchor.kind == "view" and len(node.shape) == 2 and math.prod(graph.shapes[node.inputs[0]][2:]) > 1:
@@ -68,6 +80,16 @@ def group(graph: Graph) -> list[Group]:
             blocked.update(m.variable for m in found.members)
         groups.append(found)
     return _needed(sorted(groups, key=lambda g: place[g.result]), graph)
+
+
+def last_readers(groups: list[Group], graph: Graph) -> dict[Any, Any]:
+    """Which group is the last to read each tensor, by the tensor's first variable. The network's results are read after
+    all groups."""
+    found: dict[Any, Any] = {}
+    for member in groups:
+        for variable in (*_reads(member.anchor), *(o for o, _ in member.others if not isinstance(o, np.ndarray))):
+            found[graph.root(variable)] = member
+    return found | {graph.root(variable): None for variable in _uses_of(graph.result)}
 
 
 def _needed(groups: list[Group], graph: Graph) -> list[Group]:
@@ -88,7 +110,7 @@ def _start(node: Node, graph: Graph, blocked: set[Any]) -> Group:
     if node.kind == "convolution":
         taken = len(graph.shapes[node.inputs[0]]) == 4 or node.inputs[0] in blocked | graph.flattened
         return Group(node, [node]) if taken else other
-    if node.kind == "depthwise":
+    if node.kind in ("depthwise", "grouped"):
         return Group(node, [node])
     if node.kind in ("pool", "mean", "view", "channels"):
         return Group(node, [node]) if all(i in blocked for i in node.inputs) else other
@@ -96,7 +118,7 @@ def _start(node: Node, graph: Graph, blocked: set[Any]) -> Group:
         main = next((i for i in node.inputs if not isinstance(i, np.ndarray) and i in blocked
                      and graph.shapes[i] == node.shape), None)
         started = Group(node, [node])
-        expression = _applied(node, {main: Tile()}, node.shape, graph, started) if main is not None else None
+        expression = _applied(node, {main: TILE}, node.shape, graph, started) if main is not None else None
         if expression is None:
             return other
         started.expression = expression
@@ -146,7 +168,7 @@ def _applied(node: Node, values: dict[Any, Expression], shape: Shape, graph: Gra
         if argument is None:
             return None
         arguments.append(argument)
-    return Apply(node.apply.function, tuple(arguments), node.apply.bounds)
+    return simplified(Apply(node.apply.function, tuple(arguments), node.apply.bounds))
 
 
 def _argument(given: Any, shape: Shape, graph: Graph, found: Group) -> Expression | None:

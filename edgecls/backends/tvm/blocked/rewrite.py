@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
 import msgspec
 import numpy as np
 
-from edgecls.backends.tvm.blocked.algorithm import Choice, choose
+from edgecls.backends.tvm.blocked.algorithm import Choice, choose, copy_us
+from edgecls.backends.tvm.blocked.compose import compose_channels
 from edgecls.backends.tvm.blocked.epilogue import Epilogue
 from edgecls.backends.tvm.blocked.families import FAMILIES, convert
-from edgecls.backends.tvm.blocked.graph import Graph, Shape, read_graph
-from edgecls.backends.tvm.blocked.groups import Group, group
+from edgecls.backends.tvm.blocked.graph import SUMS, Graph, Shape, read_graph
+from edgecls.backends.tvm.blocked.groups import Group, group, last_readers
 from edgecls.backends.tvm.blocked.simd import Simd
 from edgecls.backends.tvm.blocked.window import Window
 from edgecls.backends.tvm.schedule import Decision, Workload
+from edgecls.backends.tvm.weights import WeightStore
 from edgecls.types import Array, Target
 
 
@@ -32,27 +35,31 @@ class Rewritten:
     decisions: dict[str, Decision] = field(default_factory=dict)
 
 
-def rewrite(module: Any, owner: dict[str, str], target: Target, winograd_choice: Choice,
-            growth: float) -> Rewritten:
-    """module: Relax operators on NCHW tensors with constants folded. Without convolutions it is returned as it is."""
-    graph = read_graph(module)
+def rewrite(module: Any, owner: dict[str, str], target: Target, winograd_choice: Choice, growth: float,
+            store: WeightStore, batches: Sequence[Fraction] = (Fraction(1),)) -> Rewritten:
+    """module: Relax operators on NCHW tensors with constants folded. Without convolutions it is returned as it is.
+    batches: of the bundle, as multiples of the module's.
+
+    Packed weights go to `store` at once; the rewritten module has their offsets in their place.
+    """
+    graph = compose_channels(read_graph(module))
     groups = group(graph)
-    if not any(g.anchor.kind in ("convolution", "depthwise") for g in groups):
+    if not any(g.anchor.kind in SUMS for g in groups):
         return Rewritten(module, owner={k: (v,) for k, v in owner.items()})
-    rewriter = _Rewriter(graph, owner, target)
+    rewriter = _Rewriter(graph, owner, target, store)
     rewriter.keep(module)
     convolutions = [g for g in groups if g.anchor.kind == "convolution"]
     shapes = [rewriter.geometry(g) for g in convolutions]
-    decisions = choose(shapes, target, winograd_choice, growth)
+    decisions = choose(shapes, target, winograd_choice, growth, batches)
     rewriter.planned = {g.result: (*shape, d) for g, shape, d in zip(convolutions, shapes, decisions, strict=True)}
     return rewriter.run(groups)
 
 
 class _Rewriter:
-    def __init__(self, graph: Graph, owner: dict[str, str], target: Target) -> None:
+    def __init__(self, graph: Graph, owner: dict[str, str], target: Target, store: WeightStore) -> None:
         from tvm import relax
 
-        self.graph, self.names, self.target = graph, owner, target
+        self.graph, self.names, self.target, self.store = graph, owner, target, store
         self.cpu = target.cpu
         self.lanes = target.cpu.vector_bits // 32
         self.builder = relax.BlockBuilder()
@@ -63,10 +70,12 @@ class _Rewriter:
         self.planned: dict[Any, tuple[Window, Array, Decision]] = {}
         self.flattened = _flattened(graph)
         self.images: dict[Any, tuple[int, int, int, int]] = {}
+        self.last_reader: dict[Any, Any] = {}
 
     def run(self, groups: list[Group]) -> Rewritten:
         from tvm import relax
 
+        self.last_reader = last_readers(groups, self.graph)
         parameters = [relax.Var(p.name, p.ty) for p in self.graph.parameters]
         self.originals.update(zip(self.graph.parameters, parameters, strict=True))
         with self.builder.function("main", parameters):
@@ -115,22 +124,37 @@ class _Rewriter:
         """Emit one call; groups that need the same code share a kernel."""
         plan = FAMILIES[found.anchor.kind](found, self)
         n, c, h, w = _image_of(found.shape)
-        epilogue = Epilogue.of(found.expression, self._blocks(c), found.anchor.kind in ("convolution", "depthwise"))
+        epilogue = Epilogue.of(found.expression, self._blocks(c), found.anchor.kind in SUMS)
+        in_place = self._overwritten(found, epilogue) if plan.in_place else ""
         operands = [self._channel(array) if isinstance(array, np.ndarray) else self.block(array)
                     for array, _ in found.others]
-        name = self._kernel(plan.stem, plan.emit, epilogue, plan.key, Workload(
+        name = self._kernel(plan.stem, plan.emit, epilogue, (plan.key, in_place), Workload(
             kernel="", family="contraction" if plan.multiply_adds else "elementwise", shapes=(found.shape,),
-            spatial=(c, h, w), reduction=(), columns=None, rows=None, flops=2 * plan.multiply_adds), plan.decision)
+            spatial=(c, h, w), reduction=(), columns=None, rows=None, flops=2 * plan.multiply_adds), plan.decision,
+            in_place)
         shape = (n * self._blocks(c) * self.lanes * h * w,)
-        variable = self._emit_call(name, [*plan.arguments, *operands], shape, [m.variable for m in found.members])
+        variable = self._emit_call(name, [*plan.arguments, *operands], shape,
+                                   [*found.anchor.passed, *(m.variable for m in found.members)])
         self.blocked[found.result] = variable
         self.images[found.result] = (n, c, h, w)
 
+    def _overwritten(self, found: Group, epilogue: Epilogue) -> str:
+        """The parameter that the result may replace: not read elsewhere in the group, nor by later ones. "" if none."""
+        root = self.graph.root
+        read = [root(v) for v in (*found.anchor.inputs, *(o for o, _ in found.others))
+                if not isinstance(v, np.ndarray)]
+        candidates = [(f"operand{o.number}", found.others[o.number][0]) for o in epilogue.operands
+                      if o.spread == "full"]
+        if found.anchor.kind == "elementwise":
+            candidates.append(("data", found.anchor.inputs[0]))
+        return next((name for name, v in candidates
+                     if read.count(root(v)) == 1 and self.last_reader.get(root(v)) is found), "")
+
     def _kernel(self, stem: str, emit: Callable[[Simd, Epilogue], Any], epilogue: Epilogue, key: tuple[Any, ...],
-                workload: Workload, decision: Decision) -> str:
+                workload: Workload, decision: Decision, in_place: str = "") -> str:
         whole = (stem, key, epilogue)
         if whole not in self.kernels:
-            simd = Simd(self.lanes, by_element=self.target.cpu.arch != "x86_64")
+            simd = Simd(self.lanes, by_element=self.target.cpu.arch != "x86_64", in_place=in_place)
             name = f"{stem}_{len(self.kernels)}"
             self.done.functions[name] = emit(simd, epilogue)
             self.kernels[whole] = name
@@ -141,7 +165,7 @@ class _Rewriter:
     def _emit_call(self, kernel: str, arguments: list[Any], shape: Shape, members: list[Any]) -> Any:
         from tvm import relax
 
-        given = [relax.const(a) if isinstance(a, np.ndarray) else a for a in arguments]
+        given = [relax.const(self.store.add(a), "int64") if isinstance(a, np.ndarray) else a for a in arguments]
         call = relax.call_dps_packed(kernel, given, out_ty=relax.TensorType(shape, "float32"))
         variable = self.builder.emit(call, name_hint="blocked")
         nodes = tuple(dict.fromkeys(self.names[m.name] for m in members if m.name in self.names))
@@ -175,6 +199,7 @@ class _Rewriter:
         name = self._kernel(direction, lambda simd, _: emit(simd, n, c, h * w), Epilogue(), (n, c, h * w), Workload(
             kernel="", family="elementwise", shapes=((n, c, h, w),), spatial=(c, h, w), reduction=(), columns=None,
             rows=None, flops=0), Decision(algorithm="convert", layout=f"NCHW{self.lanes}c",
+                                          predicted_us=copy_us(8 * n * c * h * w, self.target),
                                           reason="NCHW to blocked" if direction == "block" else "blocked to NCHW"))
         return self._emit_call(name, [tensor], shape, [variable])
 

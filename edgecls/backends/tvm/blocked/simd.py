@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from edgecls.backends.tvm.environment import import_tvm
@@ -21,8 +22,9 @@ Expr = Any
 class Simd:
     """Writes one kernel for vectors of `lanes` float32. Statements go where the innermost open loop is."""
 
-    def __init__(self, lanes: int, by_element: bool = False) -> None:
-        """by_element: multiply by one lane of a vector (NEON) instead of a broadcast from memory (AVX)."""
+    def __init__(self, lanes: int, by_element: bool = False, in_place: str = "") -> None:
+        """by_element: multiply by one lane of a vector (NEON) instead of a broadcast from memory (AVX). in_place: the
+        parameter whose memory the parameter "out" overwrites."""
         import_tvm()
         from tvm import tirx
 
@@ -30,6 +32,8 @@ class Simd:
         self.vector = f"float32x{lanes}"
         self._body: list[Any] = []
         self._count = 0
+        self._in_place = in_place
+        self._overwritten: Any = None
 
     # ---- numbers
 
@@ -52,7 +56,11 @@ class Simd:
     # ---- memory
 
     def parameter(self, name: str, size: int, dtype: str = "float32") -> Any:
-        return self.tir.decl_buffer((size,), dtype, name)
+        if not self._in_place or name not in ("out", self._in_place):
+            return self.tir.decl_buffer((size,), dtype, name)
+        if self._overwritten is None:
+            self._overwritten = self.tir.decl_buffer((size,), dtype, "out")
+        return self._overwritten
 
     def scratch(self, name: str, size: int) -> Any:
         """Memory of this thread, float32, valid until the enclosing loop's end."""
@@ -63,6 +71,10 @@ class Simd:
     def load(self, buffer: Any, index: Expr, lanes: int | None = None) -> Expr:
         lanes = lanes or self.lanes
         return buffer.vload([_index(index)], f"float32x{lanes}") if lanes > 1 else buffer[_index(index)]
+
+    def spread(self, buffer: Any, index: Expr) -> Expr:
+        """One float in every lane."""
+        return self.tir.Broadcast(buffer[_index(index)], self.lanes)
 
     def store(self, buffer: Any, index: Expr, value: Expr, lanes: int | None = None) -> None:
         lanes = lanes or self.lanes
@@ -82,9 +94,23 @@ class Simd:
     def lanes_of(self, value: Expr, start: int, count: int) -> Expr:
         return self.tir.Shuffle([value], [self.tir.IntImm("int32", start + i) for i in range(count)])
 
-    def shuffle(self, values: Sequence[Expr], picks: Sequence[int]) -> Expr:
-        """One vector out of the lanes of `values`, counted through all of them."""
-        return self.tir.Shuffle(list(values), [self.tir.IntImm("int32", p) for p in picks])
+    def pick(self, vectors: Sequence[Expr], picks: Sequence[int]) -> Expr:
+        """One vector whose lane i is lane picks[i] of all `vectors` in a row; lanes beyond the picks are the last."""
+        picks = [*picks, *[picks[-1]] * (self.lanes - len(picks))]
+        if picks == list(range(self.lanes)) and len(vectors) == 1:
+            return vectors[0]
+        return self.bind(self.tir.Shuffle(list(vectors), [self._int(p) for p in picks]))
+
+    def pointers(self, step: int, count: int = 2) -> Pointers:
+        """`count` places, `step` floats apart. With `by_element` each is found through a pointer of its own: LLVM does
+        not know their distance. Of a known one it would make an immediate, for which loads and stores of pairs have no
+        room beyond 1008 bytes."""
+        if not self.by_element or count < 2 or step == 0:
+            return Pointers(self, step)
+        buffer = self.tir.decl_buffer((1,), "int64", self.name("distance"))
+        self._body.append(self.tir.AllocBuffer(buffer, {"tirx.volatile": True}))
+        self._body.append(self.tir.BufferStore(buffer, self.tir.IntImm("int64", step), [self._int(0)]))
+        return Pointers(self, self.bind(buffer[self._int(0)]))
 
     # ---- registers
 
@@ -109,7 +135,7 @@ class Simd:
         """
         low, high = min(offsets), max(offsets)
         if not self.by_element or (not blocked and high - low + 1 < self.lanes):
-            return [self.tir.Broadcast(buffer[_index(base + o)], self.lanes) for o in offsets]
+            return [self.spread(buffer, base + o) for o in offsets]
         loaded: dict[int, Expr] = {}
         result = []
         for offset in offsets:
@@ -171,8 +197,15 @@ class Simd:
         return self.tir.all(*conditions)
 
     def function(self, parameters: Sequence[Any]) -> Any:
-        """The kernel. Its parameters never overlap."""
-        function = self.tir.PrimFunc(list(parameters), self._sequence())
+        """The kernel. Its parameters never overlap, but for one that the output overwrites: the code reads that through
+        the output, which keeps the promise of the others, and "edgecls.in_place" is its index."""
+        given = list(parameters)
+        overwritten = [i for i, buffer in enumerate(given[:-1]) if buffer is self._overwritten]
+        for index in overwritten:
+            given[index] = self.tir.decl_buffer(given[index].shape, given[index].dtype, self._in_place)
+        function = self.tir.PrimFunc(given, self._sequence())
+        for index in overwritten:
+            function = function.with_attr("edgecls.in_place", index)
         return function.with_attr("tirx.noalias", True).with_attr("edgecls.straight_line", True)
 
     def _sequence(self) -> Any:
@@ -180,6 +213,15 @@ class Simd:
 
     def _int(self, value: int) -> Expr:
         return self.tir.IntImm("int32", value)
+
+
+@dataclass(frozen=True)
+class Pointers:
+    simd: Simd
+    distance: Expr
+
+    def at(self, base: Expr, number: int) -> Expr:
+        return self.simd.bind(base + number * self.distance) if number else base
 
 
 def _index(value: Expr) -> Expr:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from msgspec import structs
+
 from edgecls.frozen import Frozen
 
 
@@ -37,6 +39,13 @@ class Window(Frozen):
     @property
     def multiply_adds(self) -> int:
         return self.n * self.co * self.oh * self.ow * self.kernel[0] * self.kernel[1] * self.ci // self.groups
+
+    def one_group(self) -> Window:
+        """The convolution of each group by itself, over so many images."""
+        if self.groups == 1:
+            return self
+        return structs.replace(self, n=self.n * self.groups, ci=self.ci // self.groups, co=self.co // self.groups,
+                               groups=1)
 
     def columns(self, start: int, size: int, tap: int) -> tuple[int, ...]:
         """Which of the `size` outputs from column `start` on read inside the image through column `tap`."""

@@ -12,7 +12,7 @@
 
 #define EC_MODEL_MAGIC 0x314D4345u /* "ECM1" */
 #define EC_MODEL_ENDIAN 0x01020304u
-#define EC_ABI_MAJOR 1
+#define EC_ABI_MAJOR 2
 #define EC_ABI_MINOR 0
 #define EC_MAX_DIMS 8
 #define EC_ALIGN 64 /* every buffer a kernel sees starts at a multiple of this */
@@ -57,7 +57,9 @@ typedef struct ec_kernel {
   const ec_tensor *args; /* inputs first, then outputs */
   uint32_t num_args;
   uint32_t num_outputs;
-  uint64_t workspace_bytes; /* most that one thread asks of alloc_workspace, EC_ALIGN rounding included */
+  /* Most that is held of alloc_workspace at once, EC_ALIGN rounding included: */
+  uint64_t workspace_once;       /* by the calling thread, outside of parallel loops */
+  uint64_t workspace_per_thread; /* by every thread, inside of them */
   uint64_t flops;
 } ec_kernel;
 
@@ -70,14 +72,16 @@ typedef struct ec_buffer {
 typedef struct ec_call {
   uint32_t kernel; /* index into ec_model.kernels */
   uint32_t layer;  /* index into the manifest's layers[] */
-  const ec_buffer *buffers; /* kernel.num_args of them */
+  const ec_buffer *buffers; /* kernel.num_args of them; an input may be the output's buffer: the kernel is made for it */
+  uint64_t workspace; /* offset into the arena: there the kernel's workspace_once begins, then workspace_per_thread of
+                         thread 0, of thread 1, ... */
 } ec_call;
 
 typedef struct ec_plan { /* the network at one batch size */
   uint64_t batch;
-  uint64_t arena_bytes;     /* activations, inputs and outputs; without workspaces */
-  uint64_t workspace_bytes; /* per thread, comes after arena_bytes; the session's arena is
-                               arena_bytes + threads * workspace_bytes, each rounded up to EC_ALIGN */
+  uint64_t arena_bytes;     /* with one thread: inputs, outputs, activations and workspaces */
+  uint64_t workspace_bytes; /* the largest workspace_per_thread: what each further thread adds at most. The session's
+                               arena is arena_bytes, or where the workspaces of a call end, if that is more */
   const ec_tensor *inputs;  /* ec_model.num_inputs, shapes with this batch */
   const ec_tensor *outputs; /* ec_model.num_outputs */
   const ec_buffer *input_buffers;  /* in EC_ARENA, never written by a call: they survive an invoke */
@@ -151,8 +155,8 @@ typedef struct ec_header {
   uint32_t arch;
   uint64_t features;
   uint64_t weights_bytes;
-  uint64_t arena_bytes;     /* of the smallest batch */
-  uint64_t workspace_bytes; /* per thread, of the smallest batch */
+  uint64_t arena_bytes;     /* of the smallest batch, with one thread */
+  uint64_t workspace_bytes; /* what each further thread adds at most */
   uint8_t model_sha256[32];
   uint8_t weights_sha256[32];
   char symbol[64]; /* NUL-terminated */

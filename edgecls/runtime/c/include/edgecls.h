@@ -160,7 +160,8 @@ EC_API const void *ec_output_data(const ec_session *session, uint64_t batch, uin
 /* Run the network on the inputs in the arena. Allocates nothing. EC_ERROR_ARGUMENT, EC_ERROR_KERNEL. */
 EC_API ec_status ec_invoke(ec_session *session, uint64_t batch);
 
-/* Run one entry of the plan on whatever the arena holds: for timing and tuning a kernel. */
+/* Run one entry of the plan on whatever the arena holds: for timing and tuning a kernel. One that writes over what it
+ * reads finds its own result there the next time. */
 EC_API ec_status ec_invoke_call(ec_session *session, uint64_t batch, uint32_t call);
 
 /* A decoded image in memory: rows of interleaved 8-bit pixels, top to bottom. The data stays the caller's. */

@@ -17,33 +17,44 @@ static int parallel_launch(int (*body)(int, void *, void *), void *closure, int 
   return ec_pool_run(context->pool, body, closure, tasks);
 }
 
+static char *workspace_base(const ec_context *context) {
+  const ec_scratch *s = context->scratch;
+  return s->base + (context->thread == 0 ? 0 : s->once + context->thread * s->per_thread);
+}
+
+static uint64_t workspace_bytes(const ec_context *context) {
+  const ec_scratch *s = context->scratch;
+  return s->per_thread + (context->thread == 0 ? s->once : 0);
+}
+
 static void *alloc_workspace(int device_type, int device_id, uint64_t bytes, int dtype_code, int dtype_bits) {
   ec_context *context = ec_current;
   (void)device_type, (void)device_id, (void)dtype_code, (void)dtype_bits;
-  if (context == NULL) return NULL;
+  if (context == NULL || context->scratch == NULL) return NULL;
   ec_workspace *w = &context->workspace;
-  uint64_t begin = w->depth > 0 ? w->blocks[w->depth - 1].end : 0;
-  if (bytes > w->bytes - begin || w->depth == EC_MAX_LIVE_WORKSPACES) {
+  uint64_t begin = w->depth > 0 ? w->blocks[w->depth - 1].end : 0, room = workspace_bytes(context) - begin;
+  if (bytes > room || w->depth == EC_MAX_LIVE_WORKSPACES) {
     snprintf(context->error, EC_ERROR_BYTES, "asks for %llu bytes of workspace, the plan leaves %llu",
-             (unsigned long long)bytes, (unsigned long long)(w->bytes - begin));
+             (unsigned long long)bytes, (unsigned long long)room);
     return NULL;
   }
-  uint64_t end = begin + (bytes + EC_ALIGN - 1) / EC_ALIGN * EC_ALIGN; /* w->bytes is a multiple too */
+  uint64_t end = begin + (bytes + EC_ALIGN - 1) / EC_ALIGN * EC_ALIGN; /* the room is a multiple too */
   w->blocks[w->depth].begin = begin;
   w->blocks[w->depth].end = end;
   w->blocks[w->depth].freed = false;
   w->depth++;
-  return w->base + begin;
+  return workspace_base(context) + begin;
 }
 
 /* Usually last in, first out; a block freed early waits until those above it are gone. */
 static int free_workspace(int device_type, int device_id, void *pointer) {
   ec_context *context = ec_current;
   (void)device_type, (void)device_id;
-  if (context == NULL) return -1;
+  if (context == NULL || context->scratch == NULL) return -1;
   ec_workspace *w = &context->workspace;
+  const char *base = workspace_base(context);
   uint32_t i = w->depth;
-  while (i > 0 && (w->blocks[i - 1].freed || (void *)(w->base + w->blocks[i - 1].begin) != pointer)) i--;
+  while (i > 0 && (w->blocks[i - 1].freed || base + w->blocks[i - 1].begin != pointer)) i--;
   if (i == 0) return -1;
   w->blocks[i - 1].freed = true;
   while (w->depth > 0 && w->blocks[w->depth - 1].freed) w->depth--;

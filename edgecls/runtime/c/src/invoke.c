@@ -4,16 +4,9 @@
 #include "clock.h"
 #include "session.h"
 
-void ec_session_enter(ec_session *s, const ec_ready_plan *ready) {
+void ec_session_enter(ec_session *s) {
   ec_pool_enter(s->pool); /* first: waking up takes the threads longer than the rest takes us */
-  uint64_t bytes = ec_align(ready->plan->workspace_bytes);
-  char *base = s->arena + ec_align(ready->plan->arena_bytes);
-  for (uint32_t i = 0; i < ec_pool_threads(s->pool); i++) {
-    ec_context *context = ec_pool_context(s->pool, i);
-    context->workspace.base = base + i * bytes;
-    context->workspace.bytes = bytes;
-    context->workspace.depth = 0;
-  }
+  for (uint32_t i = 0; i < ec_pool_threads(s->pool); i++) ec_pool_context(s->pool, i)->workspace.depth = 0;
   for (uint32_t i = 0; i < ec_pool_shares(s->pool); i++) ec_pool_error(s->pool, i)[0] = '\0';
   ec_current = ec_pool_context(s->pool, 0);
 }
@@ -35,6 +28,7 @@ static ec_status kernel_failed(ec_session *s, const ec_kernel *kernel, const ec_
 ec_status ec_session_call(ec_session *s, const ec_ready_plan *ready, uint32_t index) {
   const ec_call *call = ec_model_call(s->model, ready->plan, index);
   const ec_kernel *kernel = ec_model_kernel(s->model, call->kernel);
+  s->scratch = (ec_scratch){s->arena + call->workspace, kernel->workspace_once, kernel->workspace_per_thread};
   int result = kernel->run(ready->buffers + ready->begin[index]);
   return result == 0 ? EC_OK : kernel_failed(s, kernel, call, result);
 }
@@ -43,7 +37,7 @@ ec_status ec_invoke(ec_session *s, uint64_t batch) {
   const ec_ready_plan *ready = ec_session_plan(s, batch);
   ec_status status = EC_OK;
   if (ready == NULL) return EC_ERROR_ARGUMENT;
-  ec_session_enter(s, ready);
+  ec_session_enter(s);
   for (uint32_t i = 0; i < ready->plan->num_calls && status == EC_OK; i++) status = ec_session_call(s, ready, i);
   ec_session_leave(s);
   return status;
@@ -53,7 +47,7 @@ ec_status ec_invoke_call(ec_session *s, uint64_t batch, uint32_t call) {
   const ec_ready_plan *ready = ec_session_plan(s, batch);
   if (ready == NULL) return EC_ERROR_ARGUMENT;
   if (call >= ready->plan->num_calls) return ec_fail(EC_ERROR_ARGUMENT, "the plan has no call %u", (unsigned)call);
-  ec_session_enter(s, ready);
+  ec_session_enter(s);
   ec_status status = ec_session_call(s, ready, call);
   ec_session_leave(s);
   return status;
@@ -70,7 +64,7 @@ ec_status ec_profile(ec_session *s, uint64_t batch, uint32_t runs, ec_call_time 
     const ec_call *call = ec_model_call(s->model, plan, i);
     times[i] = (ec_call_time){call->layer, call->kernel, 0};
   }
-  ec_session_enter(s, ready);
+  ec_session_enter(s);
   for (uint32_t run = 0; run < runs && status == EC_OK; run++)
     for (uint32_t i = 0; i < plan->num_calls && status == EC_OK; i++) {
       uint64_t start = ec_now_ns();

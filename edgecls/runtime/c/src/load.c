@@ -80,11 +80,10 @@ static ec_status check_device(const ec_header *h, const ec_options *options) {
   ec_status status = ec_host_check(h->arch, h->features);
   if (status != EC_OK) return status;
   const uint64_t limit = (uint64_t)1 << 40; /* of each term: the sum cannot overflow */
-  uint64_t arena = 0;
   if (h->weights_bytes > limit || h->arena_bytes > limit || h->workspace_bytes > limit)
     return ec_fail(EC_ERROR_BUNDLE, "the header asks for an absurd amount of memory");
-  if (options->arena == NULL) arena = ec_align(h->arena_bytes) + options->threads * ec_align(h->workspace_bytes);
-  return ec_host_check_memory(h->weights_bytes + arena);
+  /* at least: what further threads need is known when the model is loaded */
+  return ec_host_check_memory(h->weights_bytes + (options->arena == NULL ? h->arena_bytes : 0));
 }
 
 /* Open `name` and, unless the caller trusts the files, compare its hash. The caller closes *fd. */

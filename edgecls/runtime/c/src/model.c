@@ -43,6 +43,17 @@ const ec_call *ec_model_call(const ec_model *model, const ec_plan *plan, uint32_
   return at(plan->calls, model->size_call, index);
 }
 
+uint64_t ec_model_arena(const ec_model *model, const ec_plan *plan, uint32_t threads) {
+  uint64_t need = plan->arena_bytes;
+  for (uint32_t i = 0; i < plan->num_calls; i++) {
+    const ec_call *call = ec_model_call(model, plan, i);
+    const ec_kernel *kernel = ec_model_kernel(model, call->kernel);
+    uint64_t end = call->workspace + kernel->workspace_once + threads * kernel->workspace_per_thread;
+    if (end > need) need = end;
+  }
+  return ec_align(need);
+}
+
 static ec_status bad(const char *what) { return ec_fail(EC_ERROR_MODEL, "bad model descriptor: %s", what); }
 
 #define REQUIRE(condition, what) \
@@ -82,7 +93,9 @@ static ec_status check_kernel(const ec_model *model, const ec_kernel *k) {
   REQUIRE(k->name != NULL && k->run != NULL, "kernel without name or code");
   REQUIRE(k->num_args >= 1 && k->num_args <= MAX_COUNT && k->args != NULL, "kernel without arguments");
   REQUIRE(k->num_outputs >= 1 && k->num_outputs <= k->num_args, "kernel without outputs");
-  REQUIRE(k->workspace_bytes <= MAX_BYTES, "kernel workspace");
+  REQUIRE(k->workspace_once <= MAX_BYTES && k->workspace_once % EC_ALIGN == 0 &&
+          k->workspace_per_thread <= MAX_BYTES / EC_MAX_THREADS && k->workspace_per_thread % EC_ALIGN == 0,
+          "kernel workspace");
   for (uint32_t i = 0; i < k->num_args; i++) TRY(check_tensor(ec_model_tensor(model, k->args, i)));
   return EC_OK;
 }
@@ -95,11 +108,17 @@ static ec_status check_call(const ec_model *model, const ec_plan *plan, const ec
   REQUIRE(call->kernel < model->num_kernels, "call of a kernel that does not exist");
   REQUIRE(call->buffers != NULL, "call without buffers");
   const ec_kernel *kernel = ec_model_kernel(model, call->kernel);
-  REQUIRE(kernel->workspace_bytes <= plan->workspace_bytes, "plan reserves too little workspace");
+  uint64_t workspace = kernel->workspace_once + kernel->workspace_per_thread, end = call->workspace + workspace;
+  REQUIRE(call->workspace <= MAX_BYTES && call->workspace % EC_ALIGN == 0 && end <= plan->arena_bytes &&
+          kernel->workspace_per_thread <= plan->workspace_bytes, "plan reserves too little workspace");
+  for (uint32_t i = 0; i < model->num_inputs && workspace > 0; i++) /* with more threads it grows upwards */
+    REQUIRE(plan->input_buffers[i].offset + ec_model_tensor(model, plan->inputs, i)->bytes <= call->workspace,
+            "workspace over an input");
   for (uint32_t i = 0; i < kernel->num_args; i++) {
     const ec_buffer *b = &call->buffers[i];
     uint64_t bytes = ec_model_tensor(model, kernel->args, i)->bytes;
     TRY(check_buffer(model, plan, b, bytes));
+    REQUIRE(workspace == 0 || b->region != EC_ARENA || b->offset + bytes <= call->workspace, "workspace over a buffer");
     if (i < kernel->num_args - kernel->num_outputs) continue;
     REQUIRE(b->region == EC_ARENA, "call writes into the weights");
     for (uint32_t j = 0; j < model->num_inputs; j++)
@@ -187,7 +206,7 @@ ec_status ec_model_check(const ec_model *m) {
   REQUIRE(m->size_model >= sizeof(ec_model) && m->size_tensor >= sizeof(ec_tensor) &&
           m->size_kernel >= sizeof(ec_kernel) && m->size_call >= sizeof(ec_call) && m->size_plan >= sizeof(ec_plan) &&
           m->size_image >= sizeof(ec_image) && m->size_meaning >= sizeof(ec_meaning), "structures are too short");
-  REQUIRE(m->size_tensor % 8 == 0 && m->size_kernel % 8 == 0 && m->size_call % sizeof(void *) == 0 &&
+  REQUIRE(m->size_tensor % 8 == 0 && m->size_kernel % 8 == 0 && m->size_call % 8 == 0 &&
           m->size_plan % 8 == 0 && m->size_image % 4 == 0 && m->size_meaning % sizeof(void *) == 0,
           "structures are misaligned");
   REQUIRE(m->build_id != NULL && strnlen(m->build_id, 33) == 32 && strspn(m->build_id, "0123456789abcdef") == 32,

@@ -16,6 +16,9 @@ const ec_meaning *ec_model_meaning(const ec_model *model, uint32_t index);
 const ec_tensor *ec_model_tensor(const ec_model *model, const ec_tensor *array, uint32_t index);
 const ec_call *ec_model_call(const ec_model *model, const ec_plan *plan, uint32_t index);
 
+/* Bytes of arena that a session of this many threads needs for the plan; a multiple of EC_ALIGN. */
+uint64_t ec_model_arena(const ec_model *model, const ec_plan *plan, uint32_t threads);
+
 /* Bytes rounded up to EC_ALIGN; callers have bounded them before. */
 uint64_t ec_align(uint64_t bytes);
 

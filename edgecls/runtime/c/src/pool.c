@@ -253,6 +253,7 @@ static ec_pool *new_pool(uint32_t shares, uint32_t threads) {
   for (uint32_t i = 0; i < threads; i++) {
     pool->workers[i].index = i;
     pool->workers[i].context.pool = pool;
+    pool->workers[i].context.thread = i;
     pool->workers[i].context.error = pool->shares[i].error;
   }
   pthread_mutex_init(&pool->lock, NULL);

@@ -35,7 +35,7 @@ static ec_status size_arena(const ec_model *model, const ec_options *options, ui
   for (uint32_t i = 0; i < model->num_plans; i++) {
     const ec_plan *plan = ec_model_plan(model, i);
     if (options->max_batch != 0 && plan->batch > options->max_batch) break;
-    uint64_t need = ec_align(plan->arena_bytes) + options->threads * ec_align(plan->workspace_bytes);
+    uint64_t need = ec_model_arena(model, plan, options->threads);
     if (need > *bytes) *bytes = need;
     *num_plans = i + 1;
   }
@@ -98,7 +98,10 @@ static ec_status prepare(ec_session *s, const ec_options *options) {
     ec_preprocessor_init(&s->preprocessors[i], ec_model_image(s->model, i));
   if (status != EC_OK) return status;
   uint32_t processors = ec_host_processors(); /* more threads than that would wait for each other */
-  return ec_pool_create(options->threads, options->threads < processors ? options->threads : processors, &s->pool);
+  status = ec_pool_create(options->threads, options->threads < processors ? options->threads : processors, &s->pool);
+  for (uint32_t i = 0; status == EC_OK && i < ec_pool_threads(s->pool); i++)
+    ec_pool_context(s->pool, i)->scratch = &s->scratch;
+  return status;
 }
 
 /* The first session of a model binds the hooks; later ones must not write what a running kernel may read. */

@@ -22,6 +22,7 @@ struct ec_session {
   char *arena;
   uint64_t arena_bytes;
   bool owns_arena;
+  ec_scratch scratch; /* of the running call */
   uint32_t num_plans; /* those that fit options.max_batch */
   ec_ready_plan *plans;
   ec_preprocessor *preprocessors; /* per input */
@@ -31,10 +32,10 @@ struct ec_session {
 /* NULL, with the reason in ec_last_error, when there is no such batch size. */
 ec_ready_plan *ec_session_plan(const ec_session *session, uint64_t batch);
 
-/* Wake the threads, give them their workspaces and forget old errors; then calls of this plan may run. */
-void ec_session_enter(ec_session *session, const ec_ready_plan *plan);
+/* Wake the threads, forget old workspaces and errors; then calls may run. */
+void ec_session_enter(ec_session *session);
 
-/* One call of an entered plan. */
+/* One call of a plan, between enter and leave. */
 ec_status ec_session_call(ec_session *session, const ec_ready_plan *plan, uint32_t index);
 
 /* The calling thread stops being this session's, the others may sleep. */

@@ -22,6 +22,25 @@ def windows() -> Network:
     return net
 
 
+def groups() -> Network:
+    """Groups of whole vectors on some targets, of parts of them on others, and of sizes that no block begins with."""
+    net = Network(12, 5, 7)
+    wide, odd = net.convolution(net.x, 64, (1, 1)), net.convolution(net.x, 39, (1, 1), bias=False)
+    same = (1, 1, 1, 1)
+    for number, out in ((2, 64), (4, 96), (8, 64), (16, 64), (32, 32), (2, 6), (64, 128)):
+        y = net.scale(net.convolution(wide, out, (3, 3), pads=same, groups=number, bias=number % 8 == 0))
+        net.output(net.apply("Relu", net.combine("Add", y, wide) if out == 64 else y))
+    for number, out, stride, pads, dilation in (
+            (3, 21, (1, 1), same, (1, 1)), (13, 65, (2, 3), (0, 2, 1, 1), (1, 1)),
+            (39, 78, (1, 1), (2, 2, 2, 2), (2, 2)),
+            (13, 13, (1, 2), same, (1, 1)), (39, 117, (3, 1), (1, 0, 0, 1), (1, 1))):
+        net.output(net.apply("HardSwish", net.convolution(odd, out, (3, 3), stride, pads, dilation, groups=number)))
+    net.output(net.convolution(wide, 48, (1, 1), groups=4))
+    net.output(net.convolution(odd, 33, (2, 4), groups=3))
+    net.output(net.convolution(net.x, 24, (3, 3), groups=4))
+    return net
+
+
 def small() -> Network:
     """One pixel, one channel, and images smaller than the window."""
     net = Network(1, 1, 3)
@@ -43,6 +62,10 @@ def poolings() -> Network:
         net.output(net.apply("Relu", net.pool(x, kind, (2, 5), (3, 1), (0, 2, 0, 2))))
         net.output(net.pool(x, kind, (4, 2), (1, 2), (3, 0, 1, 1)))
         net.output(net.pool(x, kind, (13, 7)))
+        net.output(net.pool(x, kind, (3, 3), (2, 2), ceil=True))
+        net.output(net.pool(x, kind, (3, 2), (3, 2), (1, 0, 0, 1), ceil=True))
+    net.output(net.pool(x, "max", (3, 2), (2, 1), (2, 0, 1, 1), dilation=(2, 3)))
+    net.output(net.apply("Relu", net.largest(x)))
     net.output(net.scale(net.mean(x)))
     net.output(net.mean(net.x))
     return net
@@ -60,6 +83,8 @@ def epilogues() -> Network:
         y = makers[i % len(makers)](x)
         net.output(net.apply(op, net.scale(y, ("Mul", "Add", "Sub", "Div")[i % 4], first=i % 4 < 3 and i % 3 == 0)))
     net.output(net.apply("Relu", net.combine("Add", net.convolution(x, 13, (1, 1)), x)))
+    net.output(net.slopes(net.convolution(x, 21, (1, 1))))
+    net.output(net.apply("Relu", net.batch_norm(net.concat(x, net.convolution(x, 10, (1, 1))))))
     net.output(net.combine("Sub", x, net.apply("Tanh", net.convolution(x, 13, (3, 3), pads=(1, 1, 1, 1)))))
     net.output(net.squeeze_excite(net.apply("HardSwish", net.convolution(x, 21, (1, 1))), 5))
     both = net.convolution(x, 13, (1, 1))
@@ -104,6 +129,17 @@ def mixed() -> Network:
     return net
 
 
+def dense() -> Network:
+    """Dense layers over several images, at which the last one's buffers end."""
+    net = Network(5, 3, 2)
+    x = net.apply("Relu", net.convolution(net.x, 21, (2, 1)))
+    net.output(x._replace(name=net.node("Relu", net.dense(x, 37))))
+    net.output(x._replace(name=net.dense(net.mean(x), 130)))
+    net.output(net.squeeze_excite(x, 3))
+    net.output(net.convolution(net.convolution(x, 64, (1, 1)), 99, (1, 1)))
+    return net
+
+
 def products(m: str) -> Network:
     """3x3 convolutions for Winograd of every leftover: rows, columns, channels, padding."""
     net = Network(5, 7, 9, winograd=f"winograd-{m}")
@@ -117,5 +153,5 @@ def products(m: str) -> Network:
     return net
 
 
-NETWORKS = {"windows": windows, "small": small, "poolings": poolings, "epilogues": epilogues, "channels": channels,
-            "mixed": mixed}
+NETWORKS = {"windows": windows, "groups": groups, "small": small, "poolings": poolings, "epilogues": epilogues,
+            "channels": channels, "mixed": mixed, "dense": dense}

@@ -34,6 +34,7 @@ static guarded take(size_t bytes) {
 
 /* What lies in the same pages must still be as it was. */
 static void release(guarded g, size_t bytes) {
+  if (g.map == NULL) return; /* another argument's */
   for (char *p = g.map + PAGE; p < g.map + g.mapped - PAGE; p++)
     require((p >= g.data && p < g.data + bytes) || *p == (char)0xff, "written outside a buffer");
   munmap(g.map, g.mapped);
@@ -91,18 +92,19 @@ int main(int argc, char **argv) {
     void *pointers[64];
     for (uint32_t a = 0; a < kernel->num_args; a++) {
       const ec_buffer *b = &call->buffers[a];
-      buffers[a] = take(kernel->args[a].bytes);
-      pointers[a] = buffers[a].data;
+      uint32_t same = 0; /* the output may be over an input: they share the memory */
+      while (same < a && (b->region != EC_ARENA || call->buffers[same].region != EC_ARENA ||
+                          call->buffers[same].offset != b->offset)) same++;
+      buffers[a] = same < a ? (guarded){0} : take(kernel->args[a].bytes);
+      pointers[a] = same < a ? pointers[same] : buffers[a].data;
       if (a < kernel->num_args - kernel->num_outputs)
         memcpy(pointers[a], (b->region == EC_WEIGHTS ? weights : arena) + b->offset, kernel->args[a].bytes);
     }
     fprintf(stderr, "%s\n", kernel->name);
     require(kernel->run(pointers) == 0, "the kernel failed");
-    for (uint32_t a = 0; a < kernel->num_args; a++) {
-      if (a >= kernel->num_args - kernel->num_outputs)
-        memcpy(arena + call->buffers[a].offset, pointers[a], kernel->args[a].bytes);
-      release(buffers[a], kernel->args[a].bytes);
-    }
+    for (uint32_t a = kernel->num_args - kernel->num_outputs; a < kernel->num_args; a++)
+      memcpy(arena + call->buffers[a].offset, pointers[a], kernel->args[a].bytes);
+    for (uint32_t a = 0; a < kernel->num_args; a++) release(buffers[a], kernel->args[a].bytes);
   }
   for (uint32_t o = 0; o < m->num_outputs; o++)
     for (uint64_t k = 0; k < plan->outputs[o].bytes / 4; k++) {

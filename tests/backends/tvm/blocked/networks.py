@@ -15,7 +15,7 @@ import numpy as np
 from onnx import helper
 
 from edgecls.types import ExportedGraph
-from tests.models import Builder
+from tests.models import Builder, batch_norm
 
 Four = tuple[int, int, int, int]
 Two = tuple[int, int]
@@ -57,8 +57,8 @@ class Network:
     def convolution(self, x: Tensor, out: int, kernel: Two, stride: Two = (1, 1), pads: Four = (0, 0, 0, 0),
                     dilation: Two = (1, 1), bias: bool = True, groups: int = 1) -> Tensor:
         h, w = extent(x, kernel, stride, pads, dilation)
-        plain = wide(kernel, pads, dilation) or groups not in (1, x.channels) or (groups > 1 and out != x.channels)
-        family = "direct" if groups == 1 else "depthwise"
+        plain = wide(kernel, pads, dilation)
+        family = "direct" if groups == 1 else "depthwise" if groups == out == x.channels else "grouped"
         if (kernel, stride, dilation, groups) == ((3, 3), (1, 1), (1, 1), 1) and max(pads) <= 1:
             family = self.winograd
         weights = [self.b.weight(out, x.channels // groups, *kernel)] + ([self.b.weight(out)] if bias else [])
@@ -70,15 +70,22 @@ class Network:
                   dilation: Two = (1, 1), bias: bool = True) -> Tensor:
         return self.convolution(x, x.channels, kernel, stride, pads, dilation, bias, groups=x.channels)
 
-    def pool(self, x: Tensor, kind: str, kernel: Two, stride: Two = (1, 1), pads: Four = (0, 0, 0, 0)) -> Tensor:
+    def pool(self, x: Tensor, kind: str, kernel: Two, stride: Two = (1, 1), pads: Four = (0, 0, 0, 0),
+             dilation: Two = (1, 1), ceil: bool = False) -> Tensor:
         """kind: max, average or average-with-pad."""
-        h, w = extent(x, kernel, stride, pads, (1, 1))
-        # asymmetric padding is a kernel of its own, before the pooling
-        blocked = x.blocked and kernel != (1, 1) and pads[:2] == pads[2:] and not wide(kernel, pads, (1, 1))
-        extra = {"count_include_pad": 1} if kind == "average-with-pad" else {}
+        h, w = extent(x, kernel, stride, pads, dilation, ceil)
+        blocked = x.blocked and kernel != (1, 1) and not wide(kernel, pads, dilation)
+        extra: dict[str, object] = {"count_include_pad": 1} if kind == "average-with-pad" else {}
+        if kind == "max":  # averages of opset 18 have none
+            extra["dilations"] = list(dilation)
         name = self.node("MaxPool" if kind == "max" else "AveragePool", x.name, family="pooling" if blocked else "",
-                         kernel_shape=list(kernel), strides=list(stride), pads=list(pads), **extra)
+                         kernel_shape=list(kernel), strides=list(stride), pads=list(pads),
+                         ceil_mode=int(ceil), **extra)
         return Tensor(name, x.channels, h, w, blocked)
+
+    def largest(self, x: Tensor) -> Tensor:
+        name = self.node("GlobalMaxPool", x.name, family="pooling" if x.blocked else "")
+        return Tensor(name, x.channels, 1, 1, x.blocked)
 
     def mean(self, x: Tensor) -> Tensor:
         name = self.node("GlobalAveragePool", x.name, family="mean" if x.blocked else "")
@@ -103,6 +110,14 @@ class Network:
         """By one constant per channel, away from zero."""
         values = self.b.constant(self.b.random.uniform(1, 2, (x.channels, 1, 1)), np.float32)
         return x._replace(name=self.node(op, values, x.name) if first else self.node(op, x.name, values))
+
+    def slopes(self, x: Tensor) -> Tensor:
+        """PRelu with one slope per channel."""
+        values = self.b.constant(self.b.random.uniform(-1, 2, (x.channels, 1, 1)), np.float32)
+        return x._replace(name=self.node("PRelu", x.name, values))
+
+    def batch_norm(self, x: Tensor) -> Tensor:
+        return x._replace(name=batch_norm(x.name, self.b, x.channels))
 
     def squeeze_excite(self, x: Tensor, inner: int) -> Tensor:
         squeezed = self.apply("Relu", self.convolution(self.mean(x), inner, (1, 1)))
@@ -144,7 +159,8 @@ ACTIVATIONS: dict[str, Callable[[Network, str], str]] = {
     "Silu": lambda n, x: n.node("Mul", x, n.node("Sigmoid", x)),
     "Sigmoid": lambda n, x: n.node("Sigmoid", x),
     "Tanh": lambda n, x: n.node("Tanh", x),
-    "Exp": lambda n, x: n.node("Exp", x),
+    # of large numbers it would turn a last bit into more than any tolerance
+    "Exp": lambda n, x: n.node("Exp", n.node("Min", x, _number(n, 1.0))),
     "Erf": lambda n, x: n.node("Erf", x),
     "Neg": lambda n, x: n.node("Neg", x),
     "Sqrt": lambda n, x: n.node("Sqrt", n.node("Abs", x)),
@@ -154,19 +170,35 @@ ACTIVATIONS: dict[str, Callable[[Network, str], str]] = {
     "Max": lambda n, x: n.node("Max", x, _number(n, 0.1)),
     "Min": lambda n, x: n.node("Min", _number(n, 0.2), x),
     "LeakyRelu": lambda n, x: n.node("LeakyRelu", x, alpha=0.1),
+    "PRelu": lambda n, x: n.node("PRelu", x, n.b.constant([1.5], np.float32)),
+    "Elu": lambda n, x: n.node("Elu", x, alpha=0.7),
+    "Selu": lambda n, x: n.node("Selu", x),
+    "Softplus": lambda n, x: n.node("Softplus", x),
+    "Softsign": lambda n, x: n.node("Softsign", x),
+    "Mish": lambda n, x: n.node("Mish", x),
+    "LogOfSum": lambda n, x: n.node("Log", n.node("Add", n.node("Abs", x), _number(n, 0.5))),
+    "Square": lambda n, x: n.node("Pow", x, _number(n, 2.0)),
+    "Power": lambda n, x: n.node("Pow", n.node("Clip", x, _number(n, 1e-6)), _number(n, 2.87)),
+    "InverseRoot": lambda n, x: n.node("Pow", n.node("Add", n.node("Exp", x), _number(n, 0.1)), _number(n, -0.5)),
+    "MaxOfThree": lambda n, x: n.node("Max", x, _number(n, -0.3), n.node("Neg", x)),
     "Softmax": lambda n, x: n.node("Softmax", x, axis=1),
 }
 
 
 # what TVM computes
-DEFAULT = ("Softmax", "LeakyRelu", "Sqrt", "Max", "Min")
+DEFAULT = ("Softmax",)
 
 
-def extent(x: Tensor, kernel: Two, stride: Two, pads: Four, dilation: Two) -> Two:
-    """Height and width of what a window gives."""
-    h, w = ((size + before + after - d * (k - 1) - 1) // s + 1 for size, before, after, d, k, s in
-            zip((x.height, x.width), pads[:2], pads[2:], dilation, kernel, stride, strict=True))
-    return h, w
+def extent(x: Tensor, kernel: Two, stride: Two, pads: Four, dilation: Two, ceil: bool = False) -> Two:
+    """Height and width of what a window gives. ceil: also from a last window that reaches over the end, unless it
+    would begin in the padding behind."""
+    found = []
+    for size, before, after, d, k, s in zip((x.height, x.width), pads[:2], pads[2:], dilation, kernel, stride,
+                                            strict=True):
+        left = size + before + after - d * (k - 1) - 1
+        count = left // s + 1
+        found.append(count + (ceil and left % s > 0 and count * s < size + before))
+    return found[0], found[1]
 
 
 def wide(kernel: Two, pads: Four, dilation: Two) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 import msgspec
 import numpy as np
@@ -54,3 +55,15 @@ def test_an_error_beyond_the_limit_falls_back(monkeypatch: pytest.MonkeyPatch) -
     assert choose([layer(LARGE)], TARGET, "auto", 100.0)[0].algorithm == "winograd-f2"
     monkeypatch.setattr(algorithm, "_error", lambda window, weights, m: 1.0)
     assert choose([layer(LARGE)], TARGET, "auto", 100.0)[0].algorithm == "direct"
+
+
+def test_all_batch_sizes_come_to_the_same_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where alone they would not."""
+    monkeypatch.setattr(algorithm, "_winograd_cycles", lambda window, target, m: 1e9 if window.n == 1 else 1e3)
+
+    def chosen(batch: int, known: tuple[int, ...]) -> str:
+        images = [layer(msgspec.structs.replace(LARGE, n=batch))]
+        return choose(images, TARGET, "auto", 4.0, [Fraction(b, batch) for b in known])[0].algorithm
+
+    assert chosen(1, (1,)) == "direct" != chosen(16, (16,))
+    assert chosen(1, (1, 16)) == chosen(16, (1, 16))

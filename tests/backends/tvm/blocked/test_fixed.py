@@ -7,7 +7,7 @@ import pytest
 from tests.backends.tvm.blocked.conftest import BOARDS, Check
 from tests.backends.tvm.blocked.fixed import NETWORKS, products
 
-BIG = ("windows", "epilogues", "mixed")
+BIG = ("windows", "groups", "epilogues", "mixed")
 CASES = [pytest.param(target, name, id=f"{target}-{name}",
                       marks=pytest.mark.slow if target == "x86-64-avx2" or (target in BOARDS and name in BIG) else ())
          for target in ("native", "x86-64-avx2", *BOARDS) for name in NETWORKS]
@@ -15,7 +15,7 @@ CASES = [pytest.param(target, name, id=f"{target}-{name}",
 
 @pytest.mark.parametrize(("target", "name"), CASES)
 def test_network(target: str, name: str, check: Check) -> None:
-    check(NETWORKS[name](), target, batch=2)
+    check(NETWORKS[name](), target, batch=11 if name == "dense" else 2)
 
 
 @pytest.mark.parametrize("m", ["f2", "f4", "f6"])

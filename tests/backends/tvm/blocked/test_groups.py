@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from edgecls.backends.tvm import CompileOptions, TvmBackend
+from edgecls.passes import optimize_graph
+from edgecls.targets import native_target
 from tests.backends.tvm.blocked.conftest import Check
 from tests.backends.tvm.blocked.networks import Network
 
@@ -35,3 +40,28 @@ def test_an_epilogue_does_not_wait_for_what_reads_it(check: Check) -> None:
     y = net.combine("Add", net.convolution(net.apply("Relu", x), 13, (1, 1)), x)
     net.output(y)
     assert [ops for _, ops in kernels(net, check)] == [["Conv"], ["Relu"], ["Conv", "Add"]]
+
+
+def test_channels_move_once(check: Check) -> None:
+    """ShuffleNetV2's unit: concatenation, shuffle and split are one kernel for each half, with what follows."""
+    net = Network(5, 3, 4)
+    x, y = net.convolution(net.x, 12, (1, 1)), net.convolution(net.x, 14, (1, 1))
+    a, b = net.split(net.shuffle(net.concat(x, y), 2), 11)
+    net.output(net.apply("Relu", a))
+    net.output(net.convolution(b, 3, (1, 1)))
+    moves = ("channels", ["Concat", "Reshape", "Split"])
+    assert kernels(net, check)[2:4] == [moves, ("channels", [*moves[1], "Relu"])]
+
+
+def test_batch_sizes_share_their_weights(tmp_path: Path) -> None:
+    net = Network(3, 8, 8)
+    x = net.convolution(net.x, 48, (3, 3), pads=(1, 1, 1, 1))
+    x = net.convolution(net.convolution(x, 64, (3, 3), pads=(1, 1, 1, 1)), 64, (3, 3), groups=4)
+    net.output(x._replace(name=net.dense(x, 99)))
+    sizes = []
+    for batches in ((1,), (1, 3, 16)):
+        graph = optimize_graph(net.graph(), batches)
+        artifact = TvmBackend().compile(graph, native_target(), CompileOptions(), tmp_path / "m.ecls")
+        sizes.append(artifact.manifest.weights_bytes)
+    answers = (3 + 16) * 99 * 4  # of the self-test
+    assert sizes[0] <= sizes[1] <= sizes[0] + answers + 2 * 64

@@ -1,12 +1,13 @@
 """One file per family of kernels: how it decides, packs and writes code. A new one is a file and a line here."""
 
-from edgecls.backends.tvm.blocked.families import channels, convolution, depthwise, elementwise, mean, pooling
+from edgecls.backends.tvm.blocked.families import channels, convolution, depthwise, elementwise, grouped, mean, pooling
 from edgecls.backends.tvm.blocked.families.family import Family
 from edgecls.backends.tvm.blocked.graph import Kind
 
 FAMILIES: dict[Kind, Family] = {
     "convolution": convolution.plan,
     "depthwise": depthwise.plan,
+    "grouped": grouped.plan,
     "pool": pooling.plan,
     "mean": mean.plan,
     "elementwise": elementwise.plan,

@@ -8,6 +8,7 @@ padded.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from edgecls.backends.tvm.blocked.epilogue import Epilogue
-from edgecls.backends.tvm.blocked.families import winograd
+from edgecls.backends.tvm.blocked.families import dense, winograd
 from edgecls.backends.tvm.blocked.families.family import Plan, Tensors
 from edgecls.backends.tvm.blocked.families.product import (
+    STRAIGHT_LINE,
     Part,
     parts,
     pieces,
@@ -34,20 +36,21 @@ from edgecls.types import Array, Cpu
 
 # an input of so few channels would be mostly padding: it is read as it is
 _PLANAR_CHANNELS = 4
-# LLVM unrolls a loop that comes to fewer instructions than this
-_UNROLLED = 400
 
 
 def decide(window: Window, cpu: Cpu) -> Decision:
     """Enough independent sums to hide the FMA's latency, few enough to leave registers for what they are made of."""
+    window = window.one_group()
     lanes = cpu.vector_bits // 32
     best, choice = float("inf"), (1, 1)
     single = window.oh * window.ow == 1
+    depth = -(-window.ci // lanes) * math.prod(window.kernel)
+    apart = window.stride[1] > 1 and window.ci > _PLANAR_CHANNELS
     for vectors in range(1, min(4, -(-window.co // lanes)) + 1) if single else product_vectors(window.co, cpu):
         for most in range(1, product_rows(vectors, cpu) + 1):
             flat = flattened(window, most)
             sizes = [r.size for r in runs(flat, most) for _ in range(r.count)]
-            cost = flat.oh * product_cost(window.co, sizes, vectors, cpu)
+            cost = flat.oh * product_cost(window.co, sizes, vectors, cpu, depth, apart)
             if max(sizes) == most and cost < best:
                 best, choice = cost, (most, vectors)
     pixels, vectors = choice
@@ -56,8 +59,11 @@ def decide(window: Window, cpu: Cpu) -> Decision:
                            f"{window.ci} x {window.kernel[0]} x {window.kernel[1]}")
 
 
-def pack(weights: Array, decision: Decision, lanes: int, planar: bool) -> Array:
-    """OIHW -> for each group of output vectors: [block of input channels][row][column][channel][output], flat."""
+def pack(weights: Array, decision: Decision, lanes: int, planar: bool, groups: int = 1) -> Array:
+    """OIHW -> for each group of output vectors: [block of input channels][row][column][channel][output], flat.
+    groups: of the convolution, one after another."""
+    if groups > 1:
+        return np.concatenate([pack(w, decision, lanes, planar) for w in np.split(weights, groups)])
     inner = 1 if planar else lanes
     co, ci, kh, kw = weights.shape
     pieces = []
@@ -76,22 +82,31 @@ def emit(simd: Simd, window: Window, decision: Decision, epilogue: Epilogue, pla
     """planar: the input is NCHW (few channels), not blocked. Parameters: input, weights, operands of the epilogue,
     output."""
     pixels, vectors = decision.tile
+    groups, window = window.groups, window.one_group()
     flat = flattened(window, pixels)
     lanes = simd.lanes
     blocks_in, blocks_out = -(-window.ci // lanes), -(-window.co // lanes)
     size_in = window.n * (window.ci if planar else blocks_in * lanes) * window.h * window.w
     taps = window.kernel[0] * window.kernel[1]
     data = simd.parameter("data", size_in)
-    weights = simd.parameter("weights", blocks_out * lanes * window.ci * taps)
-    others = epilogue.parameters(simd, blocks_out * lanes, window.n, flat.oh * flat.ow)
+    group_size = blocks_out * lanes * window.ci * taps
+    weights = simd.parameter("weights", groups * group_size)
+    others = epilogue.parameters(simd, groups * blocks_out * lanes, window.n // groups, flat.oh * flat.ow)
     out = simd.parameter("out", window.n * blocks_out * lanes * flat.oh * flat.ow)
+    # weights that are more than an image are read once for all images, else the image stays in cache
+    images = window.n // groups
+    once = images > 1 and groups * group_size * images > size_in
     offset = 0
     for part in parts(window.co, lanes, vectors):
         with simd.loop(window.n * part.count * flat.oh, parallel=True) as task:
-            image, group, row = simd.divide(task, (window.n, part.count, flat.oh))
+            if once:
+                group, image, number, row = simd.divide(task, (part.count, images, groups, flat.oh))
+            else:
+                image, number, group, row = simd.divide(task, (images, groups, part.count, flat.oh))
             kernel = _Kernel(simd, flat, planar, part, data, weights, epilogue, others, out,
-                             simd.bind(offset + group * (part.vectors * lanes * window.ci * taps)),
-                             image, group, row)
+                             simd.bind(offset + number * group_size
+                                       + group * (part.vectors * lanes * window.ci * taps)),
+                             simd.bind(image * groups + number), group, row, image, simd.bind(number * blocks_out))
             for run in runs(flat, pixels):
                 with simd.loop(run.count) as index:
                     kernel.tile(run, simd.bind(run.start + index * run.size))
@@ -101,7 +116,10 @@ def emit(simd: Simd, window: Window, decision: Decision, epilogue: Epilogue, pla
 
 @dataclass
 class _Kernel:
-    """One row of one image for one group of output vectors."""
+    """One row of one image for one group of output vectors.
+
+    In a convolution of groups `image` is what one of them makes: the vectors of image `whole` from `vector` on.
+    """
 
     simd: Simd
     window: Window
@@ -116,40 +134,89 @@ class _Kernel:
     image: Expr
     group: Expr
     row: Expr
+    whole: Expr
+    vector: Expr
 
     def tile(self, run: Run, column: Expr) -> None:
         simd, window, lanes = self.simd, self.window, self.simd.lanes
         first = self.part.first + self.group * self.part.vectors
-        start = [self.epilogue.start(simd, self.others, first + v) for v in range(self.part.vectors)]
+        start = [self.epilogue.start(simd, self.others, self.vector + first + v) for v in range(self.part.vectors)]
         sums = [[simd.register(start[v]) for v in range(self.part.vectors)] for _ in range(run.size)]
-        together = 0 if self.planar or not simd.by_element else -(-_UNROLLED // (lanes * run.size * self.part.vectors))
-        for first_tap, count, pixels in _segments(run.taps, together):
-            self._reduce(column, sums, first_tap, count, pixels)
+        if simd.by_element:
+            (self._planes_written_out if self.planar else self._written_out)(column, sums, run)
+        else:
+            for first_tap, count, pixels in _segments(run.taps):
+                self._looped(column, sums, first_tap, count, pixels)
         blocks_out = -(-window.co // lanes)
+        line = ((self.image * blocks_out + first) * window.oh + self.row) * window.ow
+        origin = simd.bind((line + column) * lanes)
+        next_vector = simd.pointers(window.oh * window.ow * lanes, self.part.vectors)
         for v in range(self.part.vectors):
-            line = ((self.image * blocks_out + first + v) * window.oh + self.row) * window.ow
-            place = simd.bind((line + column) * lanes)
+            place = next_vector.at(origin, v)
             for r in range(run.size):
-                value = self.epilogue.apply(simd, simd.value(sums[r][v]), self.others, first + v, self.image,
-                                            place + r * lanes)
+                value = self.epilogue.apply(simd, simd.value(sums[r][v]), self.others, self.vector + first + v,
+                                            self.whole, place + r * lanes)
                 simd.store(self.out, place + r * lanes, value)
 
-    def _reduce(self, column: Expr, sums: list[list[Any]], tap: int, taps: int, pixels: tuple[int, ...]) -> None:
+    def _written_out(self, column: Expr, sums: list[list[Any]], run: Run) -> None:
+        """Every turn is straight-line code for all columns of the kernel, and for several blocks of channels where the
+        kernel has few columns: a loop costs four instructions, as much as the loads of seven pixels. Each block and
+        column is read through a pointer of its own: LLVM would keep what neighbouring columns share in registers that
+        there are not."""
+        simd, window, lanes = self.simd, self.window, self.simd.lanes
+        top = simd.bind(self.row * window.stride[0] - window.pad[0])
+        first, rows = rows_inside(simd, window, top)
+        taps = [(tap, pixels) for tap, pixels in enumerate(run.taps) if pixels]
+        whole, rest = divmod(window.ci, lanes)
+        # padding begins before the tensor: loads at a known place so far back would need an address each
+        outside = (window.pad[0] * window.w + window.pad[1]) * lanes
+        before = simd.pointers(-outside)
+        together = self._together(len(taps))
+        next_block = simd.pointers(window.h * window.w * lanes, min(whole, together))
+        next_tap = simd.pointers(window.dilation[1] * lanes, window.kernel[1])
+        for turns, start, size in [*pieces(whole, together), *([(1, whole, 1)] if rest else [])]:
+            channels = lanes if start < whole else rest
+            with simd.loop(turns) as index, simd.loop(rows, start=first) as i:
+                block = start + index * size
+                line = self._line(block, top + i * window.dilation[0])
+                line = before.at(line + (column * window.stride[1] - window.pad[1]) * lanes + outside, 1)
+                weights = self._weights(block * lanes, i, channels)
+                for b in range(size):
+                    for tap, pixels in taps:
+                        place = weights + (b * window.kernel[1] + tap) * channels * self._width
+                        self._products(sums, [(0, pixels)], next_tap.at(next_block.at(line, b), tap), place,
+                                       channels, channels)
+
+    def _planes_written_out(self, column: Expr, sums: list[list[Any]], run: Run) -> None:
+        """The same of few planes: every turn is a row of the kernel through all of them, and one load serves several
+        columns of the kernel."""
+        simd, window = self.simd, self.window
+        top = simd.bind(self.row * window.stride[0] - window.pad[0])
+        first, rows = rows_inside(simd, window, top)
+        next_plane = simd.pointers(window.h * window.w, window.ci)
+        next_weights = simd.pointers(math.prod(window.kernel) * self._width, window.ci)
+        with simd.loop(rows, start=first) as i:
+            line = simd.bind(self._line(0, top + i * window.dilation[0]) + column * window.stride[1] - window.pad[1])
+            weights = self._weights(0, i, 1)
+            for channel in range(window.ci):
+                self._products(sums, [(tap, pixels) for tap, pixels in enumerate(run.taps) if pixels],
+                               next_plane.at(line, channel), next_weights.at(weights, channel), 1, 1)
+
+    def _together(self, taps: int) -> int:
+        """Blocks of channels that are written out in one turn."""
+        if self.window.kernel[0] > 1:
+            return 1
+        return -(-STRAIGHT_LINE // max(1, taps))
+
+    def _looped(self, column: Expr, sums: list[list[Any]], tap: int, taps: int, pixels: tuple[int, ...]) -> None:
         """Add what `taps` columns of the kernel from `tap` on contribute to `pixels` of the tile."""
         simd, window, lanes = self.simd, self.window, self.simd.lanes
         top = simd.bind(self.row * window.stride[0] - window.pad[0])
-        first, count = rows_inside(simd, window, top)
+        first, rows = rows_inside(simd, window, top)
         whole, rest = (window.ci, 0) if self.planar else divmod(window.ci, lanes)
-        # two blocks of a pointwise convolution share the cost of the loop around them
-        together = 2 if simd.by_element and window.kernel == (1, 1) and not self.planar else 1
-        for count_of, start, size in pieces(whole, together):
-            with simd.loop(count_of) as index, simd.loop(count, start=first) as i:
-                for block in range(size):
-                    self._block(sums, column, tap, taps, pixels, start + index * size + block, i, top,
-                                1 if self.planar else lanes)
-        if rest:
-            with simd.loop(count, start=first) as i:
-                self._block(sums, column, tap, taps, pixels, whole, i, top, rest)
+        for blocks, start, channels in [(whole, 0, 1 if self.planar else lanes), *([(1, whole, rest)] if rest else [])]:
+            with simd.loop(blocks, start=start) as block, simd.loop(rows, start=first) as i:
+                self._block(sums, column, tap, taps, pixels, block, i, top, channels)
 
     def _block(self, sums: list[list[Any]], column: Expr, tap: int, taps: int, pixels: tuple[int, ...], block: Expr,
                i: Expr, top: Expr, channels: int) -> None:
@@ -157,18 +224,18 @@ class _Kernel:
         simd, window = self.simd, self.window
         line = simd.bind(self._line(block, top + i * window.dilation[0])
                          + (column * window.stride[1] - window.pad[1]) * self._unit)
-        before = block if self.planar else block * simd.lanes
-        weights = simd.bind(self.origin + before * (window.kernel[0] * window.kernel[1] * self._width)
-                            + i * (window.kernel[1] * channels * self._width))
-        if self.planar and simd.by_element:  # one load serves several columns of the kernel
-            self._products(sums, pixels, range(tap, tap + taps), line, weights, 1, channels)
-            return
+        weights = self._weights(block if self.planar else block * simd.lanes, i, channels)
         with simd.loop(taps, start=tap) as t:
             step = _step(channels, len(pixels) * len(sums[0]))
             with simd.loop(channels // step) as chunk:
                 base = simd.bind(line + t * (window.dilation[1] * self._unit) + chunk * step)
-                self._products(sums, pixels, range(1), base,
+                self._products(sums, [(0, pixels)], base,
                                simd.bind(weights + (t * channels + chunk * step) * self._width), step, channels)
+
+    def _weights(self, before: Expr, i: Expr, channels: int) -> Expr:
+        """Where the weights of row i of the kernel begin, for a block that `before` input channels precede."""
+        kh, kw = self.window.kernel
+        return self.simd.bind(self.origin + before * (kh * kw * self._width) + i * (kw * channels * self._width))
 
     @property
     def _unit(self) -> int:
@@ -185,35 +252,32 @@ class _Kernel:
         planes = self.window.ci if self.planar else -(-self.window.ci // self.simd.lanes)
         return ((self.image * planes + block) * self.window.h + y) * (self.window.w * self._unit)
 
-    def _products(self, sums: list[list[Any]], pixels: tuple[int, ...], taps: range, base: Expr, weights: Expr,
+    def _products(self, sums: list[list[Any]], taps: Sequence[tuple[int, tuple[int, ...]]], base: Expr, weights: Expr,
                   step: int, channels: int) -> None:
-        """Straight-line code for `step` channels of these columns of the kernel."""
+        """Straight-line code for `step` channels of these columns of the kernel, each with the pixels it reaches."""
         simd, window = self.simd, self.window
         places = {(tap, r, k): (r * window.stride[1] + tap * window.dilation[1]) * self._unit + k
-                  for tap in taps for r in pixels for k in range(step)}
+                  for tap, pixels in taps for r in pixels for k in range(step)}
         spread = dict(zip(places, simd.elements(self.data, base, list(places.values()), not self.planar), strict=True))
-        for tap in taps:
+        for tap, pixels in taps:
             for k in range(step):
-                row = [simd.bind(simd.load(self.weights, weights + (tap * channels + k) * self._width + v * simd.lanes),
-                                 "w") for v in range(len(sums[0]))]
-                for r in pixels:
-                    for v, weight in enumerate(row):
+                # one vector of weights at a time: with all of them loaded LLVM runs out of registers
+                for v in range(len(sums[0])):
+                    place = weights + (tap * channels + k) * self._width + v * simd.lanes
+                    weight = simd.bind(simd.load(self.weights, place), "w")
+                    for r in pixels:
                         simd.assign(sums[r][v], simd.value(sums[r][v]) + spread[tap, r, k] * weight)
 
 
-def _segments(taps: Sequence[tuple[int, ...]], together: int) -> list[tuple[int, int, tuple[int, ...]]]:
-    """(first column of the kernel, how many, outputs they reach): columns that reach the same outputs share a loop, but
-    for fewer than `together`, which LLVM would unroll: in straight-line code it keeps what neighbouring columns have in
-    common in registers that there are not."""
+def _segments(taps: Sequence[tuple[int, ...]]) -> list[tuple[int, int, tuple[int, ...]]]:
+    """(first column of the kernel, how many, outputs they reach): columns that reach the same outputs share a loop."""
     found: list[tuple[int, int, tuple[int, ...]]] = []
     for tap, pixels in enumerate(taps):
         if found and found[-1][2] == pixels:
             found[-1] = (found[-1][0], found[-1][1] + 1, pixels)
         elif pixels:
             found.append((tap, 1, pixels))
-    return [piece for first, count, pixels in found
-            for piece in ([(first, count, pixels)] if count >= together else
-                          [(first + i, 1, pixels) for i in range(count)])]
+    return found
 
 
 def _step(channels: int, products: int) -> int:
@@ -229,9 +293,19 @@ def plan(found: Group, tensors: Tensors) -> Plan:
     data = found.anchor.inputs[0]
     if decision.algorithm != "direct":
         return winograd.plan(window, weights, decision, data, tensors)
-    planar = window.ci <= _PLANAR_CHANNELS and not tensors.is_blocked(data)
+    return plan_direct(window, weights, decision, data, tensors)
+
+
+def plan_direct(window: Window, weights: Array, decision: Decision, data: Any, tensors: Tensors) -> Plan:
+    """Of whole channels, or of groups that are whole vectors."""
+    planar = window.groups == 1 and window.ci <= _PLANAR_CHANNELS and not tensors.is_blocked(data)
+    if dense.applies(window) and not planar:
+        decision = dense.decide(window, decision, tensors.cpu)
+        return Plan("dense", decision, (tensors.block(data), pack(weights, decision, tensors.lanes, False)),
+                    lambda simd, epilogue: dense.emit(simd, window, decision, epilogue), (window, decision),
+                    window.multiply_adds)
     return Plan(f"conv{window.kernel[0]}x{window.kernel[1]}", decision,
                 (tensors.plain(data) if planar else tensors.block(data),
-                 pack(weights, decision, tensors.lanes, planar)),
+                 pack(weights, decision, tensors.lanes, planar, window.groups)),
                 lambda simd, epilogue: emit(simd, window, decision, epilogue, planar), (window, planar, decision),
-                window.multiply_adds)
+                window.multiply_adds, in_place=True)

@@ -12,10 +12,10 @@ import numpy as np
 
 from edgecls.backends.tvm.blocked.epilogue import Epilogue
 from edgecls.backends.tvm.blocked.families.family import Plan, Tensors
-from edgecls.backends.tvm.blocked.families.rows import rows_inside
+from edgecls.backends.tvm.blocked.families.rows import slide, steps
 from edgecls.backends.tvm.blocked.groups import Group
-from edgecls.backends.tvm.blocked.simd import Simd
-from edgecls.backends.tvm.blocked.window import Window, runs
+from edgecls.backends.tvm.blocked.simd import Expr, Simd
+from edgecls.backends.tvm.blocked.window import Run, Window, runs
 from edgecls.backends.tvm.schedule import Decision
 from edgecls.types import Array, Cpu
 
@@ -49,30 +49,22 @@ def emit(simd: Simd, window: Window, decision: Decision, epilogue: Epilogue) -> 
     with simd.loop(window.n * blocks * window.oh, parallel=True) as task:
         image, block, row = simd.divide(task, (window.n, blocks, window.oh))
         plane = simd.bind(image * blocks + block)
-        top = simd.bind(row * window.stride[0] - window.pad[0])
-        first, count = rows_inside(simd, window, top)
-        for run in runs(window, decision.tile[0]):
-            with simd.loop(run.count) as index:
-                column = simd.bind(run.start + index * run.size)
-                start = epilogue.start(simd, others, block)
-                sums = [simd.register(start) for _ in range(run.size)]
-                with simd.loop(count, start=first) as i:
-                    line = simd.bind(((plane * window.h + top + i * window.dilation[0]) * window.w
-                                      + column * window.stride[1] - window.pad[1]) * lanes)
-                    taps = simd.bind((block * kh + i) * (kw * lanes))
-                    kernel = [simd.bind(simd.load(weights, taps + t * lanes), "w") for t in range(kw)]
-                    inputs: dict[int, Any] = {}
-                    for r in range(run.size):
-                        for t in range(kw):
-                            if r in run.taps[t]:
-                                at = r * window.stride[1] + t * window.dilation[1]
-                                if at not in inputs:
-                                    inputs[at] = simd.bind(simd.load(data, line + at * lanes), "a")
-                                simd.assign(sums[r], simd.value(sums[r]) + inputs[at] * kernel[t])
-                place = simd.bind(((plane * window.oh + row) * window.ow + column) * lanes)
-                for r in range(run.size):
-                    value = epilogue.apply(simd, simd.value(sums[r]), others, block, image, place + r * lanes)
-                    simd.store(out, place + r * lanes, value)
+
+        def add(run: Run, sums: list[Any], pixel: Expr, i: Expr) -> None:
+            line = simd.bind((plane * (window.h * window.w) + pixel) * lanes)
+            taps = simd.bind((block * kh + i) * (kw * lanes))
+            kernel = [simd.bind(simd.load(weights, taps + t * lanes), "w") for t in range(kw)]
+            inputs: dict[int, Expr] = {}
+            for r, t, at in steps(window, run):
+                if at not in inputs:
+                    inputs[at] = simd.bind(simd.load(data, line + at * lanes), "a")
+                simd.assign(sums[r], simd.value(sums[r]) + inputs[at] * kernel[t])
+
+        def store(run: Run, r: int, value: Expr, column: Expr) -> None:
+            place = simd.bind(((plane * window.oh + row) * window.ow + column) * lanes)
+            simd.store(out, place, epilogue.apply(simd, value, others, block, image, place))
+
+        slide(simd, window, decision.tile[0], row, lambda: epilogue.start(simd, others, block), add, store)
     return simd.function([data, weights, *others, out])
 
 
@@ -82,4 +74,5 @@ def plan(found: Group, tensors: Tensors) -> Plan:
     decision = decide(window, tensors.cpu)
     return Plan(f"depthwise{window.kernel[0]}x{window.kernel[1]}", decision,
                 (tensors.block(found.anchor.inputs[0]), pack(weights, tensors.lanes)),
-                lambda simd, epilogue: emit(simd, window, decision, epilogue), (window, decision), window.multiply_adds)
+                lambda simd, epilogue: emit(simd, window, decision, epilogue), (window, decision), window.multiply_adds,
+                in_place=True)

@@ -43,4 +43,4 @@ def plan(found: Group, tensors: Tensors) -> Plan:
     decision = Decision(algorithm="elementwise", layout=f"NCHW{tensors.lanes}c",
                         reason=describe(found.expression)[:200])
     return Plan("elementwise", decision, (tensors.block(data),),
-                lambda simd, epilogue: emit(simd, n, c, h * w, epilogue), (n, c, h * w))
+                lambda simd, epilogue: emit(simd, n, c, h * w, epilogue), (n, c, h * w), in_place=True)

@@ -20,6 +20,7 @@ class Plan:
 
     stem: begins its name. arguments: in front of the epilogue's operands: tensors from Tensors.block or plain, and
     arrays of packed weights. emit: writes the code. key: groups of equal stem, key and epilogue share the code.
+    in_place: every element of the result is computed once, so that it may replace the epilogue's operand there.
     """
 
     stem: str
@@ -28,6 +29,7 @@ class Plan:
     emit: Callable[[Simd, Epilogue], Any]
     key: tuple[Any, ...]
     multiply_adds: int = 0
+    in_place: bool = False
 
 
 class Tensors(Protocol):

@@ -7,6 +7,12 @@ from dataclasses import dataclass
 
 from edgecls.types import Cpu
 
+# blocks of input channels, times columns of the kernel, that NEON code writes out between two jumps
+STRAIGHT_LINE = 4
+
+# instructions around a loop's body, and around a tile's sums
+_LOOP, _TILE = 4, 30
+
 
 @dataclass(frozen=True)
 class Part:
@@ -18,10 +24,15 @@ class Part:
 
 
 def parts(co: int, lanes: int, vectors: int) -> list[Part]:
-    """All output channels: groups of `vectors` vectors and one of what is left."""
+    """All output channels: groups of `vectors` vectors and what is left. One vector would use few of the loaded
+    elements' registers: it shares with a group before it where both halves come out equal."""
     whole, left = divmod(-(-co // lanes), vectors)
-    found = [Part(0, vectors, whole)] if whole else []
-    return found + ([Part(whole * vectors, left, 1)] if left else [])
+    if whole and left and (vectors + left) % 2 == 0:
+        half = (vectors + left) // 2
+        found = [Part(0, vectors, whole - 1), Part((whole - 1) * vectors, half, 2)]
+    else:
+        found = [Part(0, vectors, whole), Part(whole * vectors, left, 1)]
+    return [part for part in found if part.count and part.vectors]
 
 
 def pieces(extent: int, size: int) -> list[tuple[int, int, int]]:
@@ -37,6 +48,12 @@ def product_vectors(co: int, cpu: Cpu) -> range:
     return range(1, 2) if cpu.arch == "x86_64" else range(1, min(5, blocks) + 1)
 
 
+def memory_bytes_per_cycle(cpu: Cpu) -> float:
+    """Weights come from memory each time. Per cycle of one core, of the order of its architecture: a Raspberry
+    Pi 4 copies some 5 GB/s, desktop cores stream 20 and more."""
+    return 8.0 if cpu.arch == "x86_64" else 4.0
+
+
 def product_rows(vectors: int, cpu: Cpu) -> int:
     """Most rows whose sums fit, with what they are made of, into registers."""
     if cpu.arch == "x86_64":
@@ -44,11 +61,13 @@ def product_rows(vectors: int, cpu: Cpu) -> int:
     return max(1, (cpu.vector_registers - 3) // (vectors + 1))
 
 
-def product_cost(co: int, rows: Sequence[int], vectors: int, cpu: Cpu) -> float:
-    """Cycles or instructions, whichever is scarce, for one input channel vector of all output channels and rows.
+def product_cost(co: int, rows: Sequence[int], vectors: int, cpu: Cpu, depth: int, apart: bool = False) -> float:
+    """Cycles or instructions, whichever is scarce, of tiles with these rows for all output channels.
 
-    x86: FMAs, each with a load, and the loads of the weights. ARM: FMAs, elements and weights loaded in pairs, and the
-    loop around them; too few sums to hide the latency of the FMA count as if they were enough.
+    depth: vectors of input channels, times taps, that go into every sum. apart: elements of neighbouring rows do not
+    lie side by side. x86: FMAs, each with a load, and the loads of the weights. ARM: FMAs, elements and weights loaded
+    in pairs, a pointer; the loop around them; for each tile its sums set, finished and stored. Too few sums to hide the
+    latency of the FMA count as if they were enough.
     """
     total = 0.0
     lanes = cpu.vector_bits // 32
@@ -57,8 +76,11 @@ def product_cost(co: int, rows: Sequence[int], vectors: int, cpu: Cpu) -> float:
             sums = r * part.vectors
             hidden = max(sums, cpu.fma_latency * cpu.fma_pipes)
             if cpu.arch == "x86_64":
-                each = lanes * (max(hidden / cpu.fma_pipes, (sums + part.vectors) / cpu.load_ports) + part.vectors / 4)
+                tile = depth * lanes * (max(hidden / cpu.fma_pipes, (sums + part.vectors) / cpu.load_ports)
+                                        + part.vectors / 4)
             else:
-                each = lanes * sums + (r + 1) // 2 + lanes * ((part.vectors + 1) // 2) + 5 + lanes * (hidden - sums) / 4
-            total += part.count * each
+                loads = (r if apart else (r + 1) // 2) + (lanes * part.vectors + 1) // 2
+                each = lanes * sums + loads + 1 + lanes * (hidden - sums) / 4
+                tile = depth * (each + _LOOP / STRAIGHT_LINE) + 2.5 * sums + _TILE
+            total += part.count * tile
     return total

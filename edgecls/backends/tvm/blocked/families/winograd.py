@@ -23,7 +23,9 @@ import numpy as np
 from edgecls.backends.tvm.blocked.epilogue import Epilogue
 from edgecls.backends.tvm.blocked.families.family import Plan, Tensors
 from edgecls.backends.tvm.blocked.families.product import (
+    STRAIGHT_LINE,
     Part,
+    memory_bytes_per_cycle,
     parts,
     pieces,
     product_cost,
@@ -56,19 +58,22 @@ def tiles(window: Window, m: int) -> tuple[int, int]:
 
 def decide(window: Window, cpu: Cpu, m: int) -> Decision:
     """The strip and the register tile that cost least: tiles computed twice at the image's end, tiles too small for the
-    registers and strips too large for the cache all count."""
+    registers, weights read again for every strip, and strips too large for the cache all count."""
     lanes = cpu.vector_bits // 32
     count = math.prod(tiles(window, m))
     per_tile = (m + 2) ** 2 * -(-window.ci // lanes) * lanes * 4
-    fits = max(1, cpu.cache.l2 // 2 // per_tile)
+    fits = max(1, cpu.cache.l2 * 3 // 4 // per_tile)
+    weights = (m + 2) ** 2 * window.ci * -(-window.co // lanes) * lanes * 4 / memory_bytes_per_cycle(cpu)
     best, choice = float("inf"), (1, 1, 1)
     for vectors in product_vectors(window.co, cpu):
         for most in range(1, product_rows(vectors, cpu) + 1):
-            for strip in {min(count, most * k) for k in range(1, 9)}:
+            for strip in {min(count, most * k) for k in range(1, 9)} | {count}:
                 if strip > fits and strip > most:
                     continue
                 strips = -(-count // strip)
-                cost = strips * product_cost(window.co, balanced(strip, most), vectors, cpu)
+                depth = -(-window.ci // lanes)
+                products = (m + 2) ** 2 * product_cost(window.co, balanced(strip, most), vectors, cpu, depth)
+                cost = strips * (products + weights)
                 if (cost, -strip) < (best, -choice[2]):
                     best, choice = cost, (max(balanced(strip, most)), vectors, strip)
     rows, vectors, strip = choice
@@ -92,15 +97,7 @@ def pack(weights: Array, decision: Decision, m: int, lanes: int) -> Array:
     return np.concatenate(pieces)
 
 
-def scratch_bytes(window: Window, decision: Decision, m: int, lanes: int) -> int:
-    """What one thread needs between the phases."""
-    values = (m + 2) ** 2
-    blocks = -(-window.ci // lanes)
-    return 4 * lanes * (values * blocks * decision.strip + values * decision.strip * decision.tile[1]
-                        + max(TOGETHER, decision.tile[1]) * values)
-
-
-def emit(simd: Simd, window: Window, decision: Decision, epilogue: Epilogue, m: int) -> Any:
+def emit(simd: Simd, window: Window, decision: Decision, epilogue: Epilogue, m: int, cores: int) -> Any:
     """Parameters: input, transformed weights, operands of the epilogue, output."""
     lanes, values = simd.lanes, (m + 2) ** 2
     blocks_in, blocks_out = -(-window.ci // lanes), -(-window.co // lanes)
@@ -111,28 +108,42 @@ def emit(simd: Simd, window: Window, decision: Decision, epilogue: Epilogue, m: 
     count, strip = math.prod(tiles(window, m)), decision.strip
     strips = -(-count // strip)
     found = parts(window.co, lanes, decision.tile[1])
-    groups = sum(p.count for p in found)
-    # few strips: several tasks share one, and each transforms its input again, which costs little beside the products
-    shares = next(s for s in (1, 2, 4) if strips * s >= 8 or s == 4 or groups < 2 * s)
-    with simd.loop(window.n * strips * shares, parallel=True) as task:
-        image, number, share = simd.divide(task, (window.n, strips, shares))
-        first = simd.bind(simd.at_most(number * strip, count - strip)) if strips > 1 else 0
-        kernel = _Strip(simd, window, m, strip, decision.tile[0], data, weights, epilogue, others, out, image, first,
-                        simd.scratch("transformed", values * blocks_in * strip * lanes),
-                        simd.scratch("products", values * strip * decision.tile[1] * lanes),
-                        simd.scratch("half", max(TOGETHER, decision.tile[1]) * values * lanes))
-        kernel.transform_input()
-        offset = 0
-        for part in found:
-            size = part.vectors * lanes * window.ci * values
-            share_of = -(-part.count // shares)
-            start = simd.bind(share * share_of) if shares > 1 else 0
-            length = simd.bind(simd.at_most(part.count - start, share_of)) if shares > 1 else part.count
-            with simd.loop(length, start=start) as group:
-                kernel.multiply(part, simd.bind(offset + group * size))
-                kernel.transform_output(part, simd.bind(part.first + group * part.vectors))
-            offset += size * part.count
+
+    def first(number: Expr) -> Expr:
+        return simd.bind(simd.at_most(number * strip, count - strip)) if strips > 1 else 0
+
+    def kernel(image: Expr, number: Expr, transformed: Any, products: int) -> _Strip:
+        return _Strip(simd, window, m, strip, decision.tile[0], data, weights, epilogue, others, out, image,
+                      first(number), transformed, simd.scratch("products", products),
+                      simd.scratch("half", max(TOGETHER, decision.tile[1]) * values * lanes))
+
+    products = values * strip * decision.tile[1] * lanes
+    size = values * blocks_in * strip * lanes
+    if window.n * strips >= cores:
+        with simd.loop(window.n * strips, parallel=True) as task:
+            image, number = simd.divide(task, (window.n, strips))
+            alone = kernel(image, number, simd.scratch("transformed", size), products)
+            with simd.loop(strip) as tile:
+                alone.transform_input(tile)
+            for offset, part in zip(_offsets(found, window, values, lanes), found, strict=True):
+                with simd.loop(part.count) as group:
+                    alone.outputs(part, offset, group)
+    else:
+        # too few strips for all cores: these transform the input together, and then share the groups of outputs
+        with simd.loop(window.n * strips) as each:
+            image, number = simd.divide(each, (window.n, strips))
+            transformed = simd.scratch("transformed", size)
+            with simd.loop(strip, parallel=True) as tile:
+                kernel(image, number, transformed, lanes).transform_input(tile)
+            for offset, part in zip(_offsets(found, window, values, lanes), found, strict=True):
+                with simd.loop(part.count, parallel=True) as group:
+                    kernel(image, number, transformed, products).outputs(part, offset, group)
     return simd.function([data, weights, *others, out])
+
+
+def _offsets(found: Sequence[Part], window: Window, values: int, lanes: int) -> list[int]:
+    """Where the weights of each part begin."""
+    return [part.first * lanes * window.ci * values for part in found]
 
 
 @dataclass
@@ -155,28 +166,27 @@ class _Strip:
     products: Any
     half: Any
 
-    def transform_input(self) -> None:
+    def transform_input(self, tile: Expr) -> None:
         simd, window, m, lanes = self.simd, self.window, self.m, self.simd.lanes
         t, blocks = m + 2, -(-window.ci // lanes)
         program = input_program(m)
-        with simd.loop(self.strip) as tile:
-            y, x = self._origin(tile)
-            y, x = simd.bind(y - window.pad[0]), simd.bind(x - window.pad[1])
-            inside = simd.bind(simd.all(y >= 0, y <= window.h - t, x >= 0, x <= window.w - t))
-            for count, first, size in pieces(blocks, TOGETHER):
-                with simd.loop(count) as index:
-                    start = first + index * size
-                    with simd.when(inside):
-                        self._columns(program, start, size, lambda plane, j, i: simd.load(
-                            self.data, (plane + (y + i) * window.w + x + j) * lanes))
-                    with simd.when(simd.tir.Not(inside)):
-                        self._columns(program, start, size, lambda plane, j, i: self._or_zero(plane, y + i, x + j))
-                    with simd.loop(size * t) as row:
-                        block, i = simd.divide(row, (size, t))
-                        values = [simd.bind(simd.load(self.half, (row * t + j) * lanes)) for j in range(t)]
-                        for j, value in enumerate(run(simd, program, values)):
-                            place = ((i * t + j) * blocks + start + block) * self.strip + tile
-                            simd.store(self.transformed, place * lanes, value)
+        y, x = self._origin(tile)
+        y, x = simd.bind(y - window.pad[0]), simd.bind(x - window.pad[1])
+        inside = simd.bind(simd.all(y >= 0, y <= window.h - t, x >= 0, x <= window.w - t))
+        for count, first, size in pieces(blocks, TOGETHER):
+            with simd.loop(count) as index:
+                start = first + index * size
+                with simd.when(inside):
+                    self._columns(program, start, size, lambda plane, j, i: simd.load(
+                        self.data, (plane + (y + i) * window.w + x + j) * lanes))
+                with simd.when(simd.tir.Not(inside)):
+                    self._columns(program, start, size, lambda plane, j, i: self._or_zero(plane, y + i, x + j))
+                with simd.loop(size * t) as row:
+                    block, i = simd.divide(row, (size, t))
+                    values = [simd.bind(simd.load(self.half, (row * t + j) * lanes)) for j in range(t)]
+                    for j, value in enumerate(run(simd, program, values)):
+                        place = ((i * t + j) * blocks + start + block) * self.strip + tile
+                        simd.store(self.transformed, place * lanes, value)
 
     def _columns(self, program: Program, start: Expr, size: int, pixel: Callable[[Expr, Expr, int], Expr]) -> None:
         """The first 1-D transform of `size` blocks of channels. One loop over blocks and columns: a loop over columns
@@ -207,24 +217,33 @@ class _Strip:
         return (simd.bind(simd.tir.floordiv(number, across) * self.m),
                 simd.bind(simd.tir.floormod(number, across) * self.m))
 
+    def outputs(self, part: Part, offset: int, group: Expr) -> None:
+        """One group of output vectors of the strip."""
+        size = part.vectors * self.simd.lanes * self.window.ci * (self.m + 2) ** 2
+        self.multiply(part, self.simd.bind(offset + group * size))
+        self.transform_output(part, self.simd.bind(part.first + group * part.vectors))
+
     def multiply(self, part: Part, weights: Expr) -> None:
         simd, window, lanes = self.simd, self.window, self.simd.lanes
         width, blocks = part.vectors * lanes, -(-window.ci // lanes)
         whole, rest = divmod(window.ci, lanes)
         sizes = balanced(self.strip, self.rows)
+        next_block = simd.pointers(self.strip * lanes)
         with simd.loop((self.m + 2) ** 2) as value:
             begin = 0
             for size in dict.fromkeys(sizes):
                 with simd.loop(sizes.count(size)) as index:
                     tile = simd.bind(begin + index * size)
                     sums = [[simd.register(simd.number(0.0)) for _ in range(part.vectors)] for _ in range(size)]
-                    for count, start, together in [*pieces(whole, 2 if simd.by_element else 1), (1, whole, 1)]:
-                        with simd.loop(count) as offset:
-                            for i in range(together if start < whole or rest else 0):
-                                block = start + offset * together + i
-                                base = simd.bind(((value * blocks + block) * self.strip + tile) * lanes)
-                                rows = simd.bind(weights + (value * window.ci + block * lanes) * width)
-                                self._products(sums, base, rows, lanes if start < whole else rest, width)
+                    for turns, start, together in [*pieces(whole, STRAIGHT_LINE if simd.by_element else 1),
+                                                   *([(1, whole, 1)] if rest else [])]:
+                        channels = lanes if start < whole else rest
+                        with simd.loop(turns) as offset:
+                            block = start + offset * together
+                            base = simd.bind(((value * blocks + block) * self.strip + tile) * lanes)
+                            rows = simd.bind(weights + (value * window.ci + block * lanes) * width)
+                            for i in range(together):
+                                self._products(sums, next_block.at(base, i), rows + i * lanes * width, channels, width)
                     for r in range(size):
                         for v in range(part.vectors):
                             place = (value * self.strip + tile + r) * width + v * lanes
@@ -236,9 +255,9 @@ class _Strip:
         offsets = [r * lanes + k for k in range(channels) for r in range(len(sums))]
         spread = simd.elements(self.transformed, base, offsets, True)
         for k in range(channels):
-            row = [simd.bind(simd.load(self.weights, rows + k * width + v * lanes), "w") for v in range(width // lanes)]
-            for r, sums_of in enumerate(sums):
-                for v, weight in enumerate(row):
+            for v in range(width // lanes):
+                weight = simd.bind(simd.load(self.weights, rows + k * width + v * lanes), "w")
+                for r, sums_of in enumerate(sums):
                     simd.assign(sums_of[v], simd.value(sums_of[v]) + spread[k * len(sums) + r] * weight)
 
     def transform_output(self, part: Part, vector: Expr) -> None:
@@ -294,5 +313,7 @@ def run(simd: Simd, program: Program, given: Sequence[Expr]) -> list[Expr]:
 def plan(window: Window, weights: Array, decision: Decision, data: Any, tensors: Tensors) -> Plan:
     m = int(decision.algorithm[-1])
     return Plan(f"conv3x3_f{m}", decision, (tensors.block(data), pack(weights, decision, m, tensors.lanes)),
-                lambda simd, epilogue: emit(simd, window, decision, epilogue, m), (window, decision),
-                window.multiply_adds)
+                lambda simd, epilogue: emit(simd, window, decision, epilogue, m, tensors.cpu.cores),
+                (window, decision), window.multiply_adds,
+                # the last strip computes some tiles again where the strips do not divide them
+                in_place=math.prod(tiles(window, m)) % decision.strip == 0)

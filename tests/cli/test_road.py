@@ -145,7 +145,7 @@ def test_quiet_says_nothing_beside_results_however_long_it_takes(cli, road, tmp_
     assert cli("bench", bundle, "--runs", 2, "--json", measured, "-q").err == ""
     for module, name in ((pipeline, "explain"), (pipeline, "report"), (targets, "native_target")):
         work = getattr(module, name)
-        monkeypatch.setattr(module, name, lambda *a, work=work: (time.sleep(0.2), work(*a))[1])
+        monkeypatch.setattr(module, name, lambda *a, work=work, **k: (time.sleep(0.2), work(*a, **k))[1])
     for command in (["explain", bundle], ["report", measured, "-o", page], ["targets"]):
         loud, quiet = cli(*command), cli(*command, "--quiet")
         assert loud.err and not quiet.err, command

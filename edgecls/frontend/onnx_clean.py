@@ -90,7 +90,11 @@ def _refuse_not_finite(model: onnx.ModelProto, origin: str) -> None:
     for tensor in tensors(model):
         if tensor.data_type not in _FLOATS:
             continue
-        values = onnx.numpy_helper.to_array(tensor).astype(np.float32, copy=False)
+        try:
+            values = onnx.numpy_helper.to_array(tensor).astype(np.float32, copy=False)
+        except (ValueError, TypeError, OverflowError) as error:
+            raise ModelError(f"{origin}: weight {tensor.name!r} is not of the size that it says: {_first_line(error)}",
+                             "the file is damaged: export or copy it again") from None
         if (values.size > 1 and np.isnan(values).any()) or (tensor.name in weights and not np.isfinite(values).all()):
             raise ModelError(f"{origin}: weight {tensor.name!r} holds NaN or infinity",
                              "export the network from a checkpoint with finite weights: its training has diverged")

@@ -75,12 +75,13 @@ def check_writable(path: Path, inputs: Iterable[Path | None] = ()) -> None:
 
 
 def _refuse_special(path: Path) -> None:
-    """A rename would replace /dev/null itself, and cannot replace a folder."""
+    """A rename would replace /dev/null itself, or the link /dev/stdout, and cannot replace a folder."""
     try:
         mode = path.lstat().st_mode
     except (OSError, ValueError):
         return  # it does not exist, or writing will say what is wrong
     if stat.S_ISDIR(mode):
         raise OutputError(f"{path}: is a folder", "give the name of a file")
-    if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
+    # the folder decides, not what a link leads to: /dev/stdout may lead to an ordinary file
+    if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)) or path.parent.resolve() == Path("/dev"):
         raise OutputError(f"{path}: is a device or a pipe, not a file", "give the name of a file")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 
 import numpy as np
 import onnx
@@ -16,6 +17,7 @@ from edgecls.errors import ModelError
 from edgecls.frontend.onnx_read import MAX_BYTES, graphs, nodes, tensors
 
 OPSET = 18
+_MAX_ELEMENTS = 1 << 28  # of one input; 1 GiB as float32
 MAX_OPSET = 21  # what the oldest supported ONNX Runtime (1.20) runs
 BATCH = "batch"
 _STANDARD = ("", "ai.onnx")
@@ -189,6 +191,10 @@ def _bind_input(value: onnx.ValueInfoProto, origin: str, input_size: tuple[int, 
         empty = shape.dim[axis].HasField("dim_value") and shape.dim[axis].dim_value == 0
         what = "has size 0" if empty else f"({dim or '?'}) is dynamic"
         raise ModelError(f"{origin}: input {value.name!r}: dimension {axis} {what}", hint)
+    sizes = [dim for dim in dims(value) if isinstance(dim, int)]
+    if math.prod(sizes) > _MAX_ELEMENTS:
+        raise ModelError(f"{origin}: input {value.name!r} has the shape {dims(value)}, more than {_MAX_ELEMENTS:,} "
+                         "elements", "export the network in the size it is used in")
 
 
 def _infer_outputs(model: onnx.ModelProto, origin: str) -> None:

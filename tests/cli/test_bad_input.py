@@ -13,6 +13,8 @@ import pytest
 from PIL import Image
 
 from edgecls.cli.main import run
+from edgecls.errors import OutputError
+from edgecls.output import check_writable
 from tests.cli.conftest import tiny_network
 
 
@@ -78,6 +80,10 @@ def dynamic_width(path: Path) -> None:
     onnx.save(tiny_network(width="w"), path)
 
 
+def impossibly_large(path: Path) -> None:
+    onnx.save(tiny_network(height=10**9, width=10**9), path)
+
+
 def float64_weights(path: Path) -> None:
     model = tiny_network()
     for tensor in model.graph.initializer:
@@ -103,6 +109,7 @@ def external_data_outside(path: Path) -> None:
 NETWORKS = [
     (text_file, "bad.onnx"), (truncated, "bad.onnx"), (empty, "bad.onnx"), (unknown_operator, "'Frobnicate'"),
     (dynamic_height, "dynamic"), (dynamic_width, "dynamic"), (float64_weights, "float64"),
+    (impossibly_large, "1000000000"),
     (missing_external_data, "weights.bin"), (external_data_outside, "etc/passwd"),
 ]
 
@@ -153,6 +160,13 @@ def test_output_folders_are_checked_before_long_work(refused, road, bundle, tmp_
                     ["check", road.model, "-t", "native", "--json", nowhere], ["explain", bundle, "--json", nowhere]):
         refused(*command, said="does not exist")
     refused("compile", road.model, "-t", "native", "-o", tmp_path, said="is a folder")
+
+
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/../dev/stderr", "/dev/null"])
+def test_no_output_replaces_what_is_in_dev(name):
+    """Only the check: were it to fail in a command run by root, the command would take the link's place."""
+    with pytest.raises(OutputError, match="device"):
+        check_writable(Path(name))
 
 
 def test_an_input_is_never_replaced(refused, road, bundle, tmp_path):

@@ -25,7 +25,7 @@ _DEFAULT = MeasureSettings()
               help="Timed runs a repeat; not under emulation.")
 @click.option("--warmup", type=click.IntRange(0), default=_DEFAULT.warmup, show_default=True,
               help="Untimed runs before each repeat; not under emulation.")
-@click.option("--repeats", type=click.IntRange(2), default=_DEFAULT.repeats, show_default=True,
+@click.option("--repeats", type=click.IntRange(2, 1000), default=_DEFAULT.repeats, show_default=True,
               help="Interleaved repeats; how far they differ is the noise band.")
 @click.option("--strict", is_flag=True, help="Exit with code 2 when the measurement is INVALID.")
 @options.json_option

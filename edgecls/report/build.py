@@ -60,7 +60,7 @@ def build_report(results: Mapping[str, AnyResult]) -> Report:
     for name, result in results.items():
         if not isinstance(result, _REPORTABLE):
             kind = type(result).__struct_config__.tag
-            raise DataError(f"{name}: is a {kind} result, which measures nothing",
+            raise DataError(f"{name}: is the result of {kind}, which measures nothing",
                             "give results of validate, bench or compare")
         first = seen.setdefault(content_hash(result), name)
         if first != name:

@@ -157,7 +157,17 @@ def _explain(message: str, origin: str) -> TargetError:
     if get_origin(kind) is Literal:
         return TargetError(f"{where}{what[0].lower()}{what[1:]}",
                            f"{path} must be one of: {', '.join(map(str, get_args(kind)))}")
-    return TargetError(f"{where}{what[0].lower()}{what[1:]}", _FIX)
+    return TargetError(f"{where}{what[0].lower()}{what[1:]}", f"{path or 'the file'} must be {_allowed_at(path, kind)}")
+
+
+def _allowed_at(path: str, kind: Any) -> str:
+    """What may stand at a key path where something of another type does."""
+    if path in _RANGES:
+        return "a whole number, {} to {}".format(*_RANGES[path])
+    if _is_struct(kind):
+        return f"a table with the keys {', '.join(kind.__struct_fields__)}"
+    return {int: "a whole number", float: "a number", bool: "true or false", str: "text in quotes"}.get(
+        kind, "a list of texts in quotes")
 
 
 def _type_at(path: str) -> Any:

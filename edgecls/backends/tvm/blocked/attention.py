@@ -47,8 +47,22 @@ def read_attention(reader: Reader, variable: Any, call: Any) -> Node | None:
     gate = gate and Gate(np.broadcast_to(gate.factor, (heads,)), gate.summand, gate.normalised)
     attention = Attention(images, heads, found, other, third, scale * by * times, tuple(same), gate)
     reader.forms[variable] = _result(variable, (images, heads * third.size, h, w), attention)
-    return Node(variable, call, "attention", (found.base, other.base, third.base),
-                (batch, heads, rows, third.size), attention=attention)
+    bases = (found.base, other.base, third.base)
+    return Node(variable, call, "attention", bases, (batch, heads, rows, third.size), attention=attention,
+                passed=_between(reader, (left, right), bases))
+
+
+def _between(reader: Reader, last: tuple[Any, ...], bases: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Variables of all that lies between the bases and the last product: attention does its work."""
+    found: list[Any] = []
+    ahead = list(last)
+    while ahead:
+        variable = ahead.pop()
+        if isinstance(variable, np.ndarray) or variable in bases or variable in found or variable not in reader.known:
+            continue
+        found.append(variable)
+        ahead += reader.known[variable].inputs
+    return tuple(reversed(found))
 
 
 def _result(variable: Any, image: tuple[int, int, int, int], attention: Attention) -> Form:

@@ -7,12 +7,10 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 import edgecls
+from edgecls.backends.onnx_specs import Specs
 from edgecls.bundle import BUNDLE_FORMAT
 from edgecls.frozen import Frozen
-from edgecls.types import Layer, Manifest, OptimizedGraph, PlanFacts, Runtime, Target, TensorSpec
-
-Specs = tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]
-"""Inputs and outputs of one batch size."""
+from edgecls.types import Layer, Manifest, OptimizedGraph, PlanFacts, Runtime, Target
 
 
 def host_manifest(graph: OptimizedGraph, target: Target, options: Frozen, *, backend: str, runtime: Runtime,

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import helper
 
-from edgecls.backends.host_bundle import Specs, host_manifest
+from edgecls.backends.host_bundle import host_manifest
 from edgecls.backends.host_session import HostSession, check_threads
+from edgecls.backends.onnx_specs import graph_specs
 from edgecls.bundle import write_bundle
 from edgecls.frozen import Frozen
 from edgecls.interfaces import Device, Progress, silent
@@ -35,7 +35,7 @@ class NullBackend:
     def compile(self, graph: OptimizedGraph, target: Target, options: NullOptions, output: Path,
                 progress: Progress = silent) -> Artifact:
         """Raises OutputError."""
-        specs = _specs(onnx.load_from_string(graph.onnx[graph.batches[0]]).graph)
+        specs = graph_specs(onnx.load_from_string(graph.onnx[graph.batches[0]]).graph)
         return write_bundle(output, host_manifest(graph, target, options, backend=self.name, runtime="null",
                                                   toolchain={}, specs=specs), {})
 
@@ -61,14 +61,3 @@ class NullSession(HostSession):
 
 def _scale(specs: tuple[TensorSpec, ...], batch: int, smallest: int) -> tuple[TensorSpec, ...]:
     return tuple(at_batch(spec, batch, smallest) for spec in specs)
-
-
-def _specs(graph: onnx.GraphProto) -> Specs:
-    constants = {t.name for t in graph.initializer}
-
-    def describe(values: list[onnx.ValueInfoProto]) -> tuple[TensorSpec, ...]:
-        return tuple(TensorSpec(
-            name=v.name, dtype=str(np.dtype(helper.tensor_dtype_to_np_dtype(v.type.tensor_type.elem_type))),
-            shape=tuple(d.dim_value for d in v.type.tensor_type.shape.dim)) for v in values)
-
-    return describe([v for v in graph.input if v.name not in constants]), describe(list(graph.output))

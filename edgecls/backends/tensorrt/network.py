@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import numpy_helper
 
+from edgecls.backends.onnx_specs import graph_specs
 from edgecls.types import OptimizedGraph, TensorSpec
 
 _PLAIN = re.compile(r"[A-Za-z0-9_.:/()+-]{1,200}")
@@ -47,7 +46,7 @@ def networks(graph: OptimizedGraph, *, separate: bool = False) -> list[Network]:
     made = []
     for batches in shared.values():
         model = models[batches[0]]
-        inputs, outputs = _specs(model.graph)
+        inputs, outputs = graph_specs(model.graph)
         if len(batches) > 1:
             _open_batch(model, batches[0])
         made.append(Network(model.SerializeToString(deterministic=True), tuple(batches), inputs, outputs))
@@ -117,14 +116,3 @@ def _open_batch(model: onnx.ModelProto, batch: int) -> None:
         dims = value.type.tensor_type.shape.dim
         if value.name not in constants and dims and dims[0].dim_value == batch:
             dims[0].dim_param = _BATCH
-
-
-def _specs(graph: onnx.GraphProto) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-    constants = {t.name for t in graph.initializer}
-
-    def describe(values: Sequence[onnx.ValueInfoProto]) -> tuple[TensorSpec, ...]:
-        return tuple(TensorSpec(
-            name=v.name, dtype=str(np.dtype(helper.tensor_dtype_to_np_dtype(v.type.tensor_type.elem_type))),
-            shape=tuple(d.dim_value for d in v.type.tensor_type.shape.dim)) for v in values)
-
-    return describe([v for v in graph.input if v.name not in constants]), describe(list(graph.output))

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from edgecls.backends.host_session import HostSession, check_threads
+from edgecls.backends.onnx_specs import Specs
 from edgecls.backends.tensorrt.build import Library, try_plan
 from edgecls.backends.tensorrt.compatible import check_place, import_library
 from edgecls.backends.tensorrt.driver import Driver, Handle, PinnedBuffer, open_driver
@@ -20,7 +21,6 @@ from edgecls.interfaces import Device
 from edgecls.runtime.feed import at_batch, spec_bytes
 from edgecls.types import Array, Artifact, MeasureSettings, Samples, TensorSpec
 
-Specs = tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]
 _KEPT = 1_000_000
 
 

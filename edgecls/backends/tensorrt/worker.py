@@ -115,11 +115,11 @@ def gpu() -> dict[str, Any]:
     cuda.cuDeviceGetName(name, 256, 0)
     cuda.cuDeviceTotalMem_v2(ctypes.byref(memory), 0)
     cuda.cuDriverGetVersion(ctypes.byref(api))
-    capability = [ctypes.c_int(), ctypes.c_int()]
-    for attribute, value in zip((75, 76), capability):  # noqa: B905 - CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, _MINOR
-        cuda.cuDeviceGetAttribute(ctypes.byref(value), attribute, 0)
+    major, minor = ctypes.c_int(), ctypes.c_int()
+    cuda.cuDeviceGetAttribute(ctypes.byref(major), 75, 0)  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR
+    cuda.cuDeviceGetAttribute(ctypes.byref(minor), 76, 0)  # ..._MINOR
     return {"name": name.value.decode("ascii", "replace"), "memory_mb": memory.value >> 20,
-            "compute_capability": f"{capability[0].value}.{capability[1].value}",
+            "compute_capability": f"{major.value}.{minor.value}",
             "cuda": f"{api.value // 1000}.{api.value % 1000 // 10}"}
 
 

@@ -59,8 +59,8 @@ def compile_bundle(graph: OptimizedGraph, target: Target, options: CompileOption
         kernels = build_kernels(functions, llvm, f"ec_{build_id[:16]}", folder)
         memories = [plan_memory(low.plan, kernels.workspaces) for low in lowered]
         parts = ModelParts(
-            build_id=build_id, name=_name(lowered[0].name), contract=graph.contract,
-            inputs={low.plan.batch: low.inputs for low in lowered},
+            build_id=build_id, name=_name(lowered[0].network.name), contract=graph.contract,
+            inputs={low.plan.batch: low.network.inputs for low in lowered},
             outputs={low.plan.batch: low.outputs for low in lowered},
             plans=tuple(zip([low.plan for low in lowered], memories, strict=True)), kernels=kernels,
             flops={k: w.flops for low in lowered for k, w in low.workloads.items()},
@@ -80,15 +80,16 @@ def compile_bundle(graph: OptimizedGraph, target: Target, options: CompileOption
             decisions=tuple({"kernel": k, **msgspec.to_builtins(d)} for low in lowered
                             for k, d in low.decisions.items()),
             layers=tuple(row for low, first_row in zip(lowered, _first_rows(lowered), strict=True)
-                         for row in describe_layers(low.plan, low.ops, low.workloads, low.decisions, first_row)),
-            passes=graph.passes, inputs=lowered[0].inputs, outputs=lowered[0].outputs, batches=graph.batches,
+                         for row in describe_layers(low.plan, low.network.ops, low.workloads, low.decisions,
+                                                    first_row)),
+            passes=graph.passes, inputs=lowered[0].network.inputs, outputs=lowered[0].outputs, batches=graph.batches,
             plans=plans, weights_bytes=store.bytes, contract=graph.contract, symbol=parts.symbol)
         return write_bundle(output, manifest, members)
 
 
 def _expected(model: bytes, low: Lowered) -> list[Array] | None:
     """The self-test's answers; None when there is none. Raises UnsupportedError when TVM computes other shapes."""
-    answers = golden.golden_outputs(model, low.inputs)
+    answers = golden.golden_outputs(model, low.network.inputs)
     if answers is not None and [a.shape for a in answers] != [o.shape for o in low.outputs]:
         raise UnsupportedError("TVM and ONNX Runtime give the outputs different shapes: "
                                f"{[o.shape for o in low.outputs]} and {[a.shape for a in answers]}",

@@ -9,14 +9,15 @@ from edgecls.types import Layer
 
 def describe_layers(plan: CallPlan, ops: dict[str, str], workloads: dict[str, Workload],
                     decisions: dict[str, Decision], first: int) -> tuple[Layer, ...]:
-    """ops: ONNX node -> operator. first: index of the first row, since the batch sizes' rows follow one another."""
+    """ops: ONNX node -> "domain.operator". first: index of the first row: those of the batch sizes follow one
+    another."""
     rows = []
     for i, call in enumerate(plan.calls):
         arguments = list(zip(call.places, plan.arguments[call.kernel], strict=True))
         decision = decisions[call.kernel]
         rows.append(Layer(
             index=first + i, batch=plan.batch, kernel=call.kernel, onnx_nodes=call.nodes,
-            op="+".join(ops.get(n, "?") for n in call.nodes) or workloads[call.kernel].family,
+            op="+".join(ops.get(n, "?").rpartition(".")[2] for n in call.nodes) or workloads[call.kernel].family,
             algorithm=decision.algorithm, layout=decision.layout, precision=arguments[-1][1].dtype,
             weight_bytes=sum(a.bytes for p, a in arguments if isinstance(p, Weight)),
             activation_bytes=sum(a.bytes for p, a in arguments if not isinstance(p, Weight)),

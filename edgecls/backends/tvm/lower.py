@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import onnx
 
+from edgecls.backends.onnx_specs import graph_specs
 from edgecls.backends.tvm import fuse
 from edgecls.backends.tvm.algorithm import choose_algorithms
 from edgecls.backends.tvm.blocked.rewrite import Rewritten, rewrite
@@ -26,20 +27,6 @@ from edgecls.types import Target, TensorSpec, Unsupported
 
 
 @dataclass(frozen=True)
-class Lowered:
-    """Ready for code generation. functions: scheduled TIR by kernel. name: of the network. ops: node -> operator."""
-
-    plan: CallPlan
-    functions: dict[str, Any]
-    workloads: dict[str, Workload]
-    decisions: dict[str, Decision]
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
-    name: str
-    ops: dict[str, str]
-
-
-@dataclass(frozen=True)
 class Network:
     """What is known of an imported network beside its module. owner: Relax variable -> ONNX node. ops: node ->
     "domain.operator". outputs: as it declares them."""
@@ -50,6 +37,18 @@ class Network:
     outputs: tuple[TensorSpec, ...]
     name: str
     ops: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """Ready for code generation. functions: scheduled TIR by kernel. outputs: as they are computed."""
+
+    plan: CallPlan
+    functions: dict[str, Any]
+    workloads: dict[str, Workload]
+    decisions: dict[str, Decision]
+    network: Network
+    outputs: tuple[TensorSpec, ...]
 
 
 @dataclass(frozen=True)
@@ -88,15 +87,14 @@ def lower(model: bytes, batch: int, batches: Sequence[int], target: Target, llvm
     # ONNX's inference is sometimes wrong (pooling with ceil_mode): the shapes that are computed count
     outputs = tuple(msgspec.structs.replace(spec, shape=shape)
                     for spec, shape in zip(network.outputs, output_shapes(legal.module), strict=True))
-    return Lowered(plan=plan, functions=functions, workloads=workloads, decisions=decisions, inputs=network.inputs,
-                   outputs=outputs, name=network.name,
-                   ops={node: op.rpartition(".")[2] for node, op in network.ops.items()})
+    return Lowered(plan=plan, functions=functions, workloads=workloads, decisions=decisions, network=network,
+                   outputs=outputs)
 
 
 def import_network(model: bytes) -> tuple[Any, Network]:
     """(Relax operators on NCHW tensors with constants folded, the rest); no module where something is unsupported."""
     proto = onnx.load_from_string(model)
-    inputs, outputs = _specs(proto)
+    inputs, outputs = graph_specs(proto.graph)
     imported = import_onnx(proto)
     ops = {node.name: f"{node.domain or 'ai.onnx'}.{node.op_type}" for node in proto.graph.node}
     network = Network(imported.owner, in_onnx_words(imported.unsupported, ops), inputs, outputs, proto.graph.name, ops)
@@ -114,16 +112,3 @@ def legalize(blocked: Rewritten, network: Network, llvm: Any) -> Legal:
     legal = fuse.legalize(chosen, llvm)
     unsupported = in_onnx_words(cannot_be_carried(legal, blocked.owner, network.outputs), network.ops)
     return Legal(None if unsupported else legal, unsupported)
-
-
-def _specs(model: onnx.ModelProto) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-    """Inputs and outputs as the network declares them."""
-    graph = model.graph
-
-    def spec(value: onnx.ValueInfoProto) -> TensorSpec:
-        kind = value.type.tensor_type
-        return TensorSpec(name=value.name, dtype=onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).name,
-                          shape=tuple(d.dim_value for d in kind.shape.dim))
-
-    constants = {i.name for i in graph.initializer}
-    return tuple(spec(v) for v in graph.input if v.name not in constants), tuple(spec(v) for v in graph.output)

@@ -253,8 +253,9 @@ class _Rewriter:
 
     def _convert(self, direction: str, variable: Any, tensor: Any, shape: Shape) -> Any:
         n, c, h, w = self.image(variable)
-        emit, reason = convert.DIRECTIONS[direction]
-        name = self._kernel(direction, lambda simd, _: emit(simd, n, c, h * w), Epilogue(), (n, c, h * w), Workload(
+        emit, last, reason = convert.DIRECTIONS[direction]
+        size = (n, c, h * w)
+        name = self._kernel(direction, lambda simd, _: emit(simd, *size, last), Epilogue(), size, Workload(
             kernel="", family="elementwise", shapes=((n, c, h, w),), spatial=(c, h, w), reduction=(), columns=None,
             rows=None, flops=0), Decision(algorithm="convert", layout=f"NCHW{self.lanes}c", reason=reason,
                                           predicted_us=copy_us(8 * n * c * h * w, self.target)))

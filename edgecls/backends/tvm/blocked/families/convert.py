@@ -19,84 +19,55 @@ def pack(values: Array, lanes: int) -> Array:
     return np.ascontiguousarray(padded.reshape(n, blocks, lanes, pixels).transpose(0, 1, 3, 2)).reshape(-1)
 
 
-def emit_block(simd: Simd, images: int, channels: int, pixels: int) -> Any:
-    """NCHW -> blocked. Parameters: input, output."""
+def emit_block(simd: Simd, images: int, channels: int, pixels: int, last: bool) -> Any:
+    """NCHW, or with `last` (N, pixels, C), -> blocked. Parameters: input, output."""
     lanes, blocks = simd.lanes, -(-channels // simd.lanes)
+    next_channel, next_pixel = (1, channels) if last else (pixels, 1)
     data = simd.parameter("data", images * channels * pixels)
     out = simd.parameter("out", images * blocks * lanes * pixels)
     zero = simd.tir.FloatImm("float32", 0.0)
     for first, count, filled in _blocks(channels, lanes):
         with simd.loop(images * count, parallel=True) as task:
             image, block = simd.divide(task, (images, count))
-            source = simd.bind((image * channels + (first + block) * lanes) * pixels)
+            source = simd.bind(image * (channels * pixels) + (first + block) * (lanes * next_channel))
             target = simd.bind((image * blocks + first + block) * (lanes * pixels))
             with simd.loop(pixels) as pixel:
-                for lane in range(lanes):
-                    value = simd.load(data, source + lane * pixels + pixel, 1) if lane < filled else zero
-                    simd.store(out, target + pixel * lanes + lane, value, 1)
-    return simd.function([data, out])
-
-
-def emit_unblock(simd: Simd, images: int, channels: int, pixels: int) -> Any:
-    """Blocked -> NCHW. Parameters: input, output."""
-    lanes, blocks = simd.lanes, -(-channels // simd.lanes)
-    data = simd.parameter("data", images * blocks * lanes * pixels)
-    out = simd.parameter("out", images * channels * pixels)
-    for first, count, filled in _blocks(channels, lanes):
-        with simd.loop(images * count, parallel=True) as task:
-            image, block = simd.divide(task, (images, count))
-            source = simd.bind((image * blocks + first + block) * (lanes * pixels))
-            target = simd.bind((image * channels + (first + block) * lanes) * pixels)
-            if pixels == 1:
-                simd.store_first(out, target, simd.bind(simd.load(data, source)), filled)
-                continue
-            with simd.loop(pixels) as pixel:
-                for lane in range(filled):
-                    value = simd.load(data, source + pixel * lanes + lane, 1)
-                    simd.store(out, target + lane * pixels + pixel, value, 1)
-    return simd.function([data, out])
-
-
-def emit_block_last(simd: Simd, images: int, channels: int, pixels: int) -> Any:
-    """(N, pixels, C) -> blocked. Parameters: input, output."""
-    lanes, blocks = simd.lanes, -(-channels // simd.lanes)
-    data = simd.parameter("data", images * channels * pixels)
-    out = simd.parameter("out", images * blocks * lanes * pixels)
-    zero = simd.tir.FloatImm("float32", 0.0)
-    for first, count, filled in _blocks(channels, lanes):
-        with simd.loop(images * count, parallel=True) as task:
-            image, block = simd.divide(task, (images, count))
-            source = simd.bind(image * (channels * pixels) + (first + block) * lanes)
-            target = simd.bind((image * blocks + first + block) * (lanes * pixels))
-            with simd.loop(pixels) as pixel:
-                if filled == lanes:
-                    simd.store(out, target + pixel * lanes, simd.load(data, source + pixel * channels))
+                if next_channel == 1 and filled == lanes:
+                    simd.store(out, target + pixel * lanes, simd.load(data, source + pixel * next_pixel))
                     continue
                 for lane in range(lanes):
-                    value = simd.load(data, source + pixel * channels + lane, 1) if lane < filled else zero
+                    place = source + lane * next_channel + pixel * next_pixel
+                    value = simd.load(data, place, 1) if lane < filled else zero
                     simd.store(out, target + pixel * lanes + lane, value, 1)
     return simd.function([data, out])
 
 
-def emit_unblock_last(simd: Simd, images: int, channels: int, pixels: int) -> Any:
-    """Blocked -> (N, pixels, C). Parameters: input, output."""
+def emit_unblock(simd: Simd, images: int, channels: int, pixels: int, last: bool) -> Any:
+    """Blocked -> NCHW, or with `last` (N, pixels, C). Parameters: input, output."""
     lanes, blocks = simd.lanes, -(-channels // simd.lanes)
+    next_channel, next_pixel = (1, channels) if last else (pixels, 1)
     data = simd.parameter("data", images * blocks * lanes * pixels)
     out = simd.parameter("out", images * channels * pixels)
     for first, count, filled in _blocks(channels, lanes):
         with simd.loop(images * count, parallel=True) as task:
             image, block = simd.divide(task, (images, count))
             source = simd.bind((image * blocks + first + block) * (lanes * pixels))
-            target = simd.bind(image * (channels * pixels) + (first + block) * lanes)
+            target = simd.bind(image * (channels * pixels) + (first + block) * (lanes * next_channel))
             with simd.loop(pixels) as pixel:
-                value = simd.bind(simd.load(data, source + pixel * lanes))
-                simd.store_first(out, target + pixel * channels, value, filled)
+                if next_channel == 1:
+                    value = simd.bind(simd.load(data, source + pixel * lanes))
+                    simd.store_first(out, target + pixel * next_pixel, value, filled)
+                    continue
+                for lane in range(filled):
+                    value = simd.load(data, source + pixel * lanes + lane, 1)
+                    simd.store(out, target + lane * next_channel + pixel * next_pixel, value, 1)
     return simd.function([data, out])
 
 
-DIRECTIONS = {"block": (emit_block, "NCHW to blocked"), "unblock": (emit_unblock, "blocked to NCHW"),
-              "block_last": (emit_block_last, "channels last to blocked"),
-              "unblock_last": (emit_unblock_last, "blocked to channels last")}
+# emitter, channels last, reason
+DIRECTIONS = {"block": (emit_block, False, "NCHW to blocked"), "unblock": (emit_unblock, False, "blocked to NCHW"),
+              "block_last": (emit_block, True, "channels last to blocked"),
+              "unblock_last": (emit_unblock, True, "blocked to channels last")}
 
 
 def _blocks(channels: int, lanes: int) -> list[tuple[int, int, int]]:

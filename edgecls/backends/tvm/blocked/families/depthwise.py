@@ -30,12 +30,13 @@ def decide(window: Window, cpu: Cpu) -> Decision:
 
 
 def pack(weights: Array, lanes: int) -> Array:
-    """(C, 1, kh, kw) -> [block of channels][row][column][channel], flat; zeros beyond C."""
-    c, _, kh, kw = weights.shape
-    blocks = -(-c // lanes)
-    padded = np.zeros((blocks * lanes, kh, kw), np.float32)
-    padded[:c] = weights[:, 0]
-    return np.ascontiguousarray(padded.reshape(blocks, lanes, kh, kw).transpose(0, 2, 3, 1)).reshape(-1)
+    """(C, inputs, kh, kw) -> [vector of results][row][input][column][lane], flat; zeros beyond C. Depthwise has one
+    input for each result, a grouped convolution several."""
+    c, ins, kh, kw = weights.shape
+    vectors = -(-c // lanes)
+    padded = np.zeros((vectors * lanes, ins, kh, kw), np.float32)
+    padded[:c] = weights
+    return np.ascontiguousarray(padded.reshape(vectors, lanes, ins, kh, kw).transpose(0, 3, 2, 4, 1)).reshape(-1)
 
 
 def emit(simd: Simd, window: Window, decision: Decision, epilogue: Epilogue) -> Any:

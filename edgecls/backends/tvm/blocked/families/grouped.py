@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-import numpy as np
 
 from edgecls.backends.tvm.blocked.epilogue import Epilogue
 from edgecls.backends.tvm.blocked.families import convolution
+from edgecls.backends.tvm.blocked.families.depthwise import pack
 from edgecls.backends.tvm.blocked.families.family import Plan, Tensors
 from edgecls.backends.tvm.blocked.families.product import pieces
 from edgecls.backends.tvm.blocked.families.rows import slide, steps
@@ -24,7 +24,7 @@ from edgecls.backends.tvm.blocked.groups import Group
 from edgecls.backends.tvm.blocked.simd import Expr, Simd
 from edgecls.backends.tvm.blocked.window import Run, Window, runs
 from edgecls.backends.tvm.schedule import Decision
-from edgecls.types import Array, Cpu
+from edgecls.types import Cpu
 
 
 @dataclass(frozen=True)
@@ -64,15 +64,6 @@ def decide(window: Window, cpu: Cpu) -> Decision:
     return Decision(algorithm="grouped", layout=f"NCHW{lanes}c", tile=(pixels, 1),
                     reason=f"{pixels} pixels x {lanes} channels stay in registers over {window.ci // window.groups} "
                            f"inputs, shuffled into their lanes, x {window.kernel[0]} x {window.kernel[1]}")
-
-
-def pack(weights: Array, lanes: int) -> Array:
-    """(C, inputs, kh, kw) -> [vector of results][row][input][column][lane], flat; zeros beyond C."""
-    c, ins, kh, kw = weights.shape
-    vectors = -(-c // lanes)
-    padded = np.zeros((vectors * lanes, ins, kh, kw), np.float32)
-    padded[:c] = weights
-    return np.ascontiguousarray(padded.reshape(vectors, lanes, ins, kh, kw).transpose(0, 3, 2, 4, 1)).reshape(-1)
 
 
 def emit(simd: Simd, window: Window, decision: Decision, epilogue: Epilogue) -> Any:

@@ -112,20 +112,22 @@ def emit(simd: Simd, window: Window, decision: Decision, epilogue: Epilogue, m: 
     def first(number: Expr) -> Expr:
         return simd.bind(simd.at_most(number * strip, count - strip)) if strips > 1 else 0
 
-    def kernel(image: Expr, number: Expr, transformed: Any, products: int) -> _Strip:
+    def kernel(image: Expr, number: Expr, transformed: Any, multiplies: bool = True) -> _Strip:
+        products = simd.scratch("products", values * strip * decision.tile[1] * lanes) if multiplies else None
         return _Strip(simd, window, m, strip, decision.tile[0], data, weights, epilogue, others, out, image,
-                      first(number), transformed, simd.scratch("products", products),
+                      first(number), transformed, products,
                       simd.scratch("half", max(TOGETHER, decision.tile[1]) * values * lanes))
 
-    products = values * strip * decision.tile[1] * lanes
     size = values * blocks_in * strip * lanes
+    # where the weights of each part begin
+    offsets = [part.first * lanes * window.ci * values for part in found]
     if window.n * strips >= cores:
         with simd.loop(window.n * strips, parallel=True) as task:
             image, number = simd.divide(task, (window.n, strips))
-            alone = kernel(image, number, simd.scratch("transformed", size), products)
+            alone = kernel(image, number, simd.scratch("transformed", size))
             with simd.loop(strip) as tile:
                 alone.transform_input(tile)
-            for offset, part in zip(_offsets(found, window, values, lanes), found, strict=True):
+            for offset, part in zip(offsets, found, strict=True):
                 with simd.loop(part.count) as group:
                     alone.outputs(part, offset, group)
     else:
@@ -134,16 +136,11 @@ def emit(simd: Simd, window: Window, decision: Decision, epilogue: Epilogue, m: 
             image, number = simd.divide(each, (window.n, strips))
             transformed = simd.scratch("transformed", size)
             with simd.loop(strip, parallel=True) as tile:
-                kernel(image, number, transformed, lanes).transform_input(tile)
-            for offset, part in zip(_offsets(found, window, values, lanes), found, strict=True):
+                kernel(image, number, transformed, multiplies=False).transform_input(tile)
+            for offset, part in zip(offsets, found, strict=True):
                 with simd.loop(part.count, parallel=True) as group:
-                    kernel(image, number, transformed, products).outputs(part, offset, group)
+                    kernel(image, number, transformed).outputs(part, offset, group)
     return simd.function([data, weights, *others, out])
-
-
-def _offsets(found: Sequence[Part], window: Window, values: int, lanes: int) -> list[int]:
-    """Where the weights of each part begin."""
-    return [part.first * lanes * window.ci * values for part in found]
 
 
 @dataclass

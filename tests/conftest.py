@@ -1,4 +1,7 @@
-"""Golden files: `pytest --renew-goldens` rewrites tests/golden/ from what the code gives now; then read the diff."""
+"""Golden files: `pytest --renew-goldens` rewrites tests/golden/ from what the code gives now; then read the diff.
+
+A run says how many tests it left out for want of a GPU.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ settings.register_profile("edgecls", deadline=None)
 settings.load_profile("edgecls")
 
 GOLDEN = Path(__file__).parent / "golden"
+_GPU_TESTS = pytest.StashKey[int]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -32,3 +36,15 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, bytes], None]:
         assert data == path.read_bytes(), f"differs from {path}: if that is right, run pytest --renew-goldens"
 
     return check
+
+
+def pytest_deselected(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("gpu") is not None:
+            item.config.stash[_GPU_TESTS] = item.config.stash.get(_GPU_TESTS, 0) + 1
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """What was not shown is said: a run without a GPU proves nothing of what needs one."""
+    if count := config.stash.get(_GPU_TESTS, 0):
+        terminalreporter.write_line(f"not run: {count} tests that need an NVIDIA GPU (pytest -m gpu)")

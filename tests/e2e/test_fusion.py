@@ -16,7 +16,8 @@ pytestmark = needs_rtx
 
 
 @pytest.mark.parametrize(("name", "network_layers", "engine_layers"), [
-    (LITE0, 105, 60), ("resnet18", 60, 30), ("mobilenet_v2", 110, 65), ("vit_tiny", 2000, 130)])
+    (LITE0, 105, 60), *(pytest.param(*row, marks=pytest.mark.slow) for row in (
+        ("resnet18", 60, 30), ("mobilenet_v2", 110, 65), ("vit_tiny", 2000, 130)))])
 def test_real_networks_shrink(name, network_layers, engine_layers, network):
     """Upper bounds with some room for other versions of the builder; benchmarks/results/tensorrt.md has the numbers."""
     exported = load_onnx(network(name), ExportOptions())

@@ -4,6 +4,10 @@ here: its answers are made up, and its builder is TensorRT-RTX's. test_gpu.py fi
 
 from __future__ import annotations
 
+import os
+import sys
+from pathlib import Path
+
 import pytest
 
 from edgecls.backends.tensorrt import TensorRTBackend, TensorRTOptions
@@ -115,14 +119,12 @@ def test_a_device_is_asked_through_its_own_python():
 
 
 @needs_rtx
-def test_a_build_over_a_devices_pipes_gives_the_plan_built_here(unfinished):
+def test_a_build_over_a_devices_pipes_gives_the_plan_built_here(monkeypatch):
     """Megabytes go both ways through the pipes of a started program."""
     from edgecls.backends.tensorrt.network import networks
 
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     network = networks(half(MODELS["classifier"]()))[0]
     with Board() as board:
-        place = Place(board)
-        if "missing" in facts(place)["tensorrt_rtx"]:
-            pytest.skip("the system's python3 has no tensorrt-rtx")
-        there = build(network, "tensorrt_rtx", capability="8.6", place=place)[1]
+        there = build(network, "tensorrt_rtx", capability="8.6", place=Place(board))[1]
     assert there == build(network, "tensorrt_rtx", capability="8.6")[1]

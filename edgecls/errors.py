@@ -88,3 +88,9 @@ class InternalError(EdgeclsError):
     """A mistake in edgecls itself."""
 
     exit_code = 1
+
+
+def first_line(error: BaseException) -> str:
+    """What a library's error says, at most 300 characters, without the pages that follow."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0][:300] if lines else type(error).__name__

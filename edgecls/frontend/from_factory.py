@@ -8,10 +8,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from edgecls.errors import EdgeclsError, MissingExtraError, ModelError
+from edgecls.errors import EdgeclsError, MissingExtraError, ModelError, first_line
 from edgecls.frontend.options import PRETRAINED, ExportOptions
 from edgecls.frontend.presets import load_preprocessing
-from edgecls.frontend.torch_tools import Trained, first_line, load_state, random_weights_note, require, seeded
+from edgecls.frontend.torch_tools import Trained, load_state, random_weights_note, require, seeded
 
 
 def from_factory(source: str, options: ExportOptions) -> Trained:

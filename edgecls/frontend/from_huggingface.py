@@ -8,10 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from edgecls.errors import ModelError
+from edgecls.errors import ModelError, first_line
 from edgecls.frontend.options import PRETRAINED, ExportOptions
 from edgecls.frontend.preprocessing import Preprocessing
-from edgecls.frontend.torch_tools import Trained, download_failed, first_line, load_state, quiet, require
+from edgecls.frontend.torch_tools import Trained, download_failed, load_state, quiet, require
 
 _RESAMPLE: dict[int, Any] = {0: "nearest", 2: "bilinear", 3: "bicubic"}  # PIL.Image.Resampling
 

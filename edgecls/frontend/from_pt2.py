@@ -13,9 +13,9 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from edgecls.errors import ModelError
+from edgecls.errors import ModelError, first_line
 from edgecls.frontend.options import ExportOptions
-from edgecls.frontend.torch_tools import Trained, first_line, quiet, require
+from edgecls.frontend.torch_tools import Trained, quiet, require
 from edgecls.read import read_regular
 
 _MAX_BYTES = 4 << 30

@@ -6,14 +6,13 @@ import math
 from pathlib import Path
 from typing import Any
 
-from edgecls.errors import ModelError
+from edgecls.errors import ModelError, first_line
 from edgecls.frontend.labels import load_labels
 from edgecls.frontend.options import PRETRAINED, ExportOptions
 from edgecls.frontend.preprocessing import Preprocessing
 from edgecls.frontend.torch_tools import (
     Trained,
     download_failed,
-    first_line,
     load_state,
     quiet,
     random_weights_note,

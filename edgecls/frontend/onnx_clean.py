@@ -13,7 +13,7 @@ import onnx.numpy_helper
 import onnx.shape_inference
 import onnx.version_converter
 
-from edgecls.errors import ModelError
+from edgecls.errors import ModelError, first_line
 from edgecls.frontend.onnx_read import MAX_BYTES, graphs, nodes, tensors
 
 OPSET = 18
@@ -95,7 +95,7 @@ def _refuse_not_finite(model: onnx.ModelProto, origin: str) -> None:
         try:
             values = onnx.numpy_helper.to_array(tensor).astype(np.float32, copy=False)
         except (ValueError, TypeError, OverflowError) as error:
-            raise ModelError(f"{origin}: weight {tensor.name!r} is not of the size that it says: {_first_line(error)}",
+            raise ModelError(f"{origin}: weight {tensor.name!r} is not of the size that it says: {first_line(error)}",
                              "the file is damaged: export or copy it again") from None
         if (values.size > 1 and np.isnan(values).any()) or (tensor.name in weights and not np.isfinite(values).all()):
             raise ModelError(f"{origin}: weight {tensor.name!r} holds NaN or infinity",
@@ -127,7 +127,7 @@ def _convert_opset(model: onnx.ModelProto, origin: str) -> list[str]:
     try:
         model.CopyFrom(onnx.version_converter.convert_version(model, OPSET))
     except Exception as error:  # the converter raises RuntimeError, ConvertError and pybind's own kinds
-        raise ModelError(f"{origin}: cannot be converted from opset {opset} to {OPSET}: {_first_line(error)}",
+        raise ModelError(f"{origin}: cannot be converted from opset {opset} to {OPSET}: {first_line(error)}",
                          f"export the network again with opset {OPSET}") from None
     _check(model, origin)
     return [f"converted from ONNX opset {opset} to {OPSET}"]
@@ -147,7 +147,7 @@ def _check(model: onnx.ModelProto, origin: str) -> None:
     try:
         onnx.checker.check_model(model)
     except Exception as error:  # ValidationError, and what its C++ side raises for absurd protobufs
-        raise ModelError(f"{origin}: is not valid ONNX: {_first_line(error)}",
+        raise ModelError(f"{origin}: is not valid ONNX: {first_line(error)}",
                          "export the model again, or copy it again if it came over a network") from None
 
 
@@ -206,7 +206,7 @@ def _infer_outputs(model: onnx.ModelProto, origin: str) -> None:
     try:
         inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
     except Exception as error:  # InferenceError, and what its C++ side raises
-        raise ModelError(f"{origin}: its shapes do not fit together: {_first_line(error)}",
+        raise ModelError(f"{origin}: its shapes do not fit together: {first_line(error)}",
                          "check the input size, or export the model again") from None
     for value in inferred.graph.value_info:  # empty vectors are ordinary (no roi, no scales), empty maps are not
         sizes = value.type.tensor_type.shape.dim
@@ -226,8 +226,3 @@ def _infer_outputs(model: onnx.ModelProto, origin: str) -> None:
                 added.dim_value = size
             elif axis == 0:
                 added.dim_param = BATCH
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0][:300] if lines else type(error).__name__

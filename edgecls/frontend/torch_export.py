@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import onnx
 
-from edgecls.errors import ModelError
+from edgecls.errors import ModelError, first_line
 from edgecls.frontend.assemble import assemble
 from edgecls.frontend.onnx_clean import BATCH, OPSET, clean, dims
 from edgecls.frontend.options import ExportOptions
 from edgecls.frontend.preprocessing import Preprocessing
-from edgecls.frontend.torch_tools import Trained, first_line, quiet, require
+from edgecls.frontend.torch_tools import Trained, quiet, require
 from edgecls.interfaces import Progress, silent
 from edgecls.oracle import import_onnxruntime
 from edgecls.types import Array, ExportedGraph

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edgecls.errors import MissingExtraError, ModelError
+from edgecls.errors import MissingExtraError, ModelError, first_line
 from edgecls.frontend.preprocessing import Preprocessing
 
 
@@ -126,7 +126,3 @@ def _unwrapped(state: Any) -> Any:
         state = {k.removeprefix("module."): v for k, v in state.items()}
     return state
 
-
-def first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0][:300] if lines else type(error).__name__

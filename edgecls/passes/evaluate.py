@@ -9,10 +9,10 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from edgecls.errors import ModelError
+from edgecls.errors import ModelError, first_line
 from edgecls.half_rounding import spell_out_rounding
 from edgecls.oracle import import_onnxruntime
-from edgecls.passes.network import Network, first_line, reads
+from edgecls.passes.network import Network, reads
 from edgecls.types import Array
 
 

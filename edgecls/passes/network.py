@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from edgecls.errors import ModelError
+from edgecls.errors import ModelError, first_line
 from edgecls.types import Array
 
 LARGE = 64 << 10
@@ -117,11 +117,6 @@ def reads(node: onnx.NodeProto) -> Iterator[str]:
         for graph in (attribute.g, *attribute.graphs):
             yield from (name for inner in graph.node for name in reads(inner))
             yield from (value.name for value in graph.output)
-
-
-def first_line(error: Exception) -> str:
-    """What a library says, without the pages that follow."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def has_subgraph(node: onnx.NodeProto) -> bool:

@@ -17,7 +17,7 @@ import onnx
 
 from edgecls.backends.host_session import HostSession, check_threads
 from edgecls.contract import Contract
-from edgecls.errors import DataError, ModelError
+from edgecls.errors import DataError, ModelError, first_line
 from edgecls.half_rounding import spell_out_rounding
 from edgecls.oracle import import_onnxruntime
 from edgecls.output import work_folder
@@ -61,10 +61,6 @@ def tensor_specs(values: Sequence[Any]) -> tuple[TensorSpec, ...]:
                              "export the network with fixed sizes")
         specs.append(TensorSpec(name=value.name, dtype=_DTYPES[value.type], shape=tuple(value.shape)))
     return tuple(specs)
-
-
-def first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 class ReferenceSession(HostSession):

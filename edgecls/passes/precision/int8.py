@@ -8,17 +8,18 @@ the 256 steps on values that the activation cuts off.
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import io
 import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import onnx
 
-from edgecls.errors import ModelError
+from edgecls.errors import ModelError, first_line
 from edgecls.oracle import import_onnxruntime
 from edgecls.output import work_folder
-from edgecls.passes.network import first_line
 from edgecls.types import Array
 
 Method = Literal["minmax", "entropy", "percentile"]
@@ -87,18 +88,13 @@ class _Reader:
         return next(self._feeds, None)
 
 
-class _quiet:
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
     """Its advice goes to Python's root logger, and histograms to standard output."""
-
-    def __enter__(self) -> None:
-        import contextlib
-        import io
-
-        self._level = logging.root.level
-        logging.root.setLevel(logging.CRITICAL)
-        self._output = contextlib.redirect_stdout(io.StringIO())
-        self._output.__enter__()
-
-    def __exit__(self, *error: object) -> None:
-        self._output.__exit__(None, None, None)
-        logging.root.setLevel(self._level)
+    level = logging.root.level
+    logging.root.setLevel(logging.CRITICAL)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logging.root.setLevel(level)

@@ -39,9 +39,17 @@ MADE_ANOTHER_ERROR_OF = """
 """
 
 
+# a test run in the background, or under nohup, ignores signals, and would hand that on
+LISTENING = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+"""
+
+
 def start(tmp_path: Path, program: str, before: str = "") -> subprocess.Popen[str]:
-    return subprocess.Popen([sys.executable, "-c", before + program], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                            text=True, env={**os.environ, "TMPDIR": str(tmp_path)})
+    return subprocess.Popen([sys.executable, "-c", LISTENING + before + program], stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": str(tmp_path)})
 
 
 @pytest.mark.parametrize("wait", [AS_IT_IS, MADE_ANOTHER_ERROR_OF], ids=["plain", "as another error"])

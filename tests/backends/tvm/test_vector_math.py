@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,7 @@ UNBOUNDED = ("exp", "log", "log1p")
 POWERS = {0.0: 0, 1.0: 0, 2.0: 0.5, 3.0: 1.5, 4.0: 2.0, -1.0: 0.5, 0.5: 0.5, -0.5: 1.5, -2.0: 0.51, 5.0: 0.51,
           -7.0: 0.51, 1 / 3: 0.51, 2.87: 0.51, -1.7: 0.51, 37.5: 0.51}
 SUBNORMAL = 2.0**-126
+EXPONENT = 0x7ff << 52  # of a float64
 # the worst arguments found, where the range reduction and the branches change, and the ends of the results
 HARD = (-0.03718498349189758, -0.007374137174338102, -0.0009130242397077382, -0.0005842745304107666,
         0.1363345980644226, 0.16401627659797668, 1.3153403997421265, -3.2428700923919678, 0.55, 1.0, 3.92,
@@ -63,14 +66,18 @@ def build(function: Any, target: Any) -> Any:
         return tvm.compile(tvm.IRModule({"main": function.with_attr("global_symbol", "main")}), target=target)
 
 
-def check(name: str, x: Array, y: Array, limit: float) -> None:
+def reference(name: str, x: Array) -> Array:
+    with np.errstate(all="ignore"):
+        return np.asarray(REFERENCE[name](x.astype(np.float64)))
+
+
+def check(name: str, x: Array, y: Array, exact: Array, limit: float) -> None:
     """Largest error of normal results; other results are right, subnormal ones may be zero."""
     with np.errstate(all="ignore"):
-        exact = REFERENCE[name](x.astype(np.float64))
         finite = np.isfinite(exact.astype(np.float32))
         normal = finite & (np.abs(exact) >= SUBNORMAL)
-        places = np.ldexp(1.0, np.frexp(exact)[1] - 24)
-        error = np.where(normal, np.abs(y - exact) / places, 0)
+        binade = (exact.view(np.int64) & EXPONENT).view(np.float64)
+        error = np.where(normal, np.abs(y - exact) / (binade * 2.0**-23), 0)
         worst = int(np.argmax(error))
         assert error[worst] <= limit, f"{name}({x[worst]!r}) = {y[worst]!r}, off by {error[worst]}"
         np.testing.assert_array_equal(y[~finite], exact[~finite].astype(np.float32))
@@ -91,7 +98,7 @@ def test_the_stated_error_holds_on_a_sample(name: str, fused: bool) -> None:
     function = replace_math(element_wise(name, len(x), 16))
     y = tvm.runtime.tensor(np.zeros_like(x))
     build(function, tvm_target(native_target()) if fused else "llvm")["main"](tvm.runtime.tensor(x), y)
-    check(name, x, y.numpy(), LIMITS[name])
+    check(name, x, y.numpy(), reference(name, x), LIMITS[name])
 
 
 @pytest.mark.parametrize("target", ["native", "baseline"])
@@ -124,18 +131,24 @@ def test_what_only_own_kernels_use_has_the_stated_error(target: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("fused", [True, False], ids=["native", "baseline"])
 @pytest.mark.parametrize("name", LIMITS)
-def test_the_stated_error_holds_for_all_arguments(name: str, fused: bool) -> None:
+def test_the_stated_error_holds_for_all_arguments(name: str) -> None:
     tvm = import_tvm()
-    count = 1 << 20
-    library = build(replace_math(element_wise(name, count, 16)),
-                    tvm_target(native_target()) if fused else "llvm")
-    y = tvm.runtime.tensor(np.zeros(count, np.float32))
-    for start in range(0, 1 << 32, count):
+    count = 1 << 18
+    functions = [build(replace_math(element_wise(name, count, 16)), target)["main"]
+                 for target in (tvm_target(native_target()), "llvm")]
+
+    def part(start: int) -> None:
         x = np.arange(start, start + count, dtype=np.uint64).astype(np.uint32).view(np.float32)
-        library["main"](tvm.runtime.tensor(x), y)
-        check(name, x, y.numpy(), LIMITS[name])
+        exact = reference(name, x)
+        for function in functions:
+            y = tvm.runtime.tensor(np.zeros(count, np.float32))
+            function(tvm.runtime.tensor(x), y)
+            check(name, x, y.numpy(), exact, LIMITS[name])
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for _ in pool.map(part, range(0, 1 << 32, count)):
+            pass
 
 
 def powers(exponent: float, count: int) -> Any:

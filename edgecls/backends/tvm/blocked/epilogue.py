@@ -13,6 +13,7 @@ from edgecls.backends.tvm.blocked.expression import (
     Operand,
     contains,
     evaluate,
+    has_polynomials,
     operands,
     simplified,
     substitute,
@@ -40,6 +41,11 @@ class Epilogue:
                 if operand.spread == "channel" and not contains(substitute(expression, sum_, operand), TILE):
                     return Epilogue(substitute(expression, sum_, TILE), operand, needed, channel_blocks)
         return Epilogue(expression, None, needed, channel_blocks)
+
+    @property
+    def is_long(self) -> bool:
+        """Evaluates polynomials, and reads nothing that the result may overwrite."""
+        return has_polynomials(self.expression) and all(o.spread != "full" for o in self.operands)
 
     def parameters(self, simd: Simd, channels: int, images: int, pixels: int) -> list[Any]:
         """Buffers of the operands. channels: with the last block's padding."""

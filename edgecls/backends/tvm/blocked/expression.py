@@ -210,6 +210,11 @@ def contains(expression: Expression, part: Expression) -> bool:
                                   and any(contains(a, part) for a in expression.arguments))
 
 
+def has_polynomials(expression: Expression) -> bool:
+    return isinstance(expression, Apply) and (expression.function in _POLYNOMIALS
+                                              or any(map(has_polynomials, expression.arguments)))
+
+
 def describe(expression: Expression) -> str:
     """One line for people: "relu(add(tile, channel))"."""
     if isinstance(expression, Tile):

@@ -9,7 +9,7 @@ one register. They must stay under 1024 bytes and in scope "global": TVM asks th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -115,12 +115,20 @@ class Simd:
         """`count` places, `step` floats apart. With `by_element` each is found through a pointer of its own: LLVM does
         not know their distance. Of a known one it would make an immediate, for which loads and stores of pairs have no
         room beyond 1008 bytes."""
-        if not self.by_element or count < 2 or step == 0:
-            return Pointers(self, step)
-        buffer = self.tir.decl_buffer((1,), "int64", self.name("distance"))
+        return Pointers(self, self.hidden(step, "int64") if count > 1 and step else step)
+
+    def hidden(self, number: int, dtype: str = "int32") -> Expr:
+        """A number that LLVM, with `by_element`, does not know."""
+        return self.secret(number, dtype)()
+
+    def secret(self, number: int, dtype: str = "int32") -> Callable[[], Expr]:
+        """Reads the hidden number again at each call: what depends on it stays where it is, even in a loop."""
+        if not self.by_element:
+            return lambda: number
+        buffer = self.tir.decl_buffer((1,), dtype, self.name("hidden"))
         self._body.append(self.tir.AllocBuffer(buffer, {"tirx.volatile": True}))
-        self._body.append(self.tir.BufferStore(buffer, self.tir.IntImm("int64", step), [self._int(0)]))
-        return Pointers(self, self.bind(buffer[self._int(0)]))
+        self._body.append(self.tir.BufferStore(buffer, self.tir.IntImm(dtype, number), [self._int(0)]))
+        return lambda: self.bind(buffer[self._int(0)])
 
     # ---- registers
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,6 +98,7 @@ def emit(simd: Simd, window: Window, decision: Decision, epilogue: Epilogue, pla
     # weights that are more than an image are read once for all images, else the image stays in cache
     images = window.n // groups
     once = images > 1 and groups * group_size * images > size_in
+    row_of_tiles = runs(flat, pixels)
     offset = 0
     for part in parts(window.co, lanes, vectors):
         with simd.loop(window.n * part.count * flat.oh, parallel=True) as task:
@@ -109,8 +111,9 @@ def emit(simd: Simd, window: Window, decision: Decision, epilogue: Epilogue, pla
             kernel = _Kernel(simd, flat, planar, part, data, weights, epilogue, others, out,
                              simd.bind(offset + number * group_size
                                        + group * (part.vectors * lanes * window.ci * taps)),
-                             simd.bind(image * groups + number), group, row, image, simd.bind(number * blocks_out))
-            for run in runs(flat, pixels):
+                             simd.bind(image * groups + number), group, row, image, simd.bind(number * blocks_out),
+                             sum(run.count for run in row_of_tiles) == 1)
+            for run in row_of_tiles:
                 with simd.loop(run.count) as index:
                     kernel.tile(run, simd.bind(run.start + index * run.size))
         offset += part.count * part.vectors * lanes * window.ci * taps
@@ -139,11 +142,29 @@ class _Kernel:
     row: Expr
     whole: Expr
     vector: Expr
+    single: bool  # tile in the row
+
+    def __post_init__(self) -> None:
+        """Distances that all tiles of the task share."""
+        simd, window, lanes = self.simd, self.window, self.simd.lanes
+        self.next_vector = simd.pointers(window.oh * window.ow * lanes, self.part.vectors)
+        if self.planar:
+            self.next_plane = simd.pointers(window.h * window.w, window.ci)
+            self.next_weights = simd.pointers(math.prod(window.kernel) * self._width, window.ci)
+            self.next_few = simd.pointers(simd.lanes)
+        else:
+            self.before = simd.pointers(-self._outside)
+            self.next_block = simd.pointers(window.h * window.w * lanes, min(window.ci // lanes, STRAIGHT_LINE))
+            self.next_tap = simd.pointers(window.dilation[1] * lanes, window.kernel[1])
+        self.always = simd.hidden(1) != 0
+        self.zero = (lambda: 0) if self.single else simd.secret(0)
 
     def tile(self, run: Run, column: Expr) -> None:
         simd, window, lanes = self.simd, self.window, self.simd.lanes
         first = self.part.first + self.group * self.part.vectors
-        start = [self.epilogue.start(simd, self.others, self.vector + first + v) for v in range(self.part.vectors)]
+        # loaded for each tile: kept for all of them it would be in the registers of the sums
+        bias = self.vector + first + self.zero()
+        start = [self.epilogue.start(simd, self.others, bias + v) for v in range(self.part.vectors)]
         sums = [[simd.register(start[v]) for v in range(self.part.vectors)] for _ in range(run.size)]
         if simd.by_element:
             (self._planes_written_out if self.planar else self._written_out)(column, sums, run)
@@ -153,13 +174,25 @@ class _Kernel:
         blocks_out = -(-window.co // lanes)
         line = ((self.image * blocks_out + first) * window.oh + self.row) * window.ow
         origin = simd.bind((line + column) * lanes)
-        next_vector = simd.pointers(window.oh * window.ow * lanes, self.part.vectors)
-        for v in range(self.part.vectors):
-            place = next_vector.at(origin, v)
+        places = [self.next_vector.at(origin, v) for v in range(self.part.vectors)]
+
+        def store(place: Expr, value: Expr, v: int) -> None:
+            vector = self.vector + first + v
+            simd.store(self.out, place, self.epilogue.apply(simd, value, self.others, vector, self.whole, place))
+
+        if not (simd.by_element and self.epilogue.is_long):
+            for v, place in enumerate(places):
+                for r in range(run.size):
+                    store(place + r * lanes, simd.value(sums[r][v]), v)
+            return
+        # a polynomial's constants find no registers beside the sums, which therefore wait in memory
+        for v, place in enumerate(places):
             for r in range(run.size):
-                value = self.epilogue.apply(simd, simd.value(sums[r][v]), self.others, self.vector + first + v,
-                                            self.whole, place + r * lanes)
-                simd.store(self.out, place + r * lanes, value)
+                simd.store(self.out, place + r * lanes, simd.value(sums[r][v]))
+        for pixel in range(run.size):
+            with simd.when(self.always):
+                for v, place in enumerate(places):
+                    store(place + pixel * lanes, simd.bind(simd.load(self.out, place + pixel * lanes)), v)
 
     def _written_out(self, column: Expr, sums: list[list[Any]], run: Run) -> None:
         """Every turn is straight-line code for all columns of the kernel, and for several blocks of channels where the
@@ -171,23 +204,17 @@ class _Kernel:
         first, rows = rows_inside(simd, window, top)
         taps = [(tap, pixels) for tap, pixels in enumerate(run.taps) if pixels]
         whole, rest = divmod(window.ci, lanes)
-        # padding begins before the tensor: loads at a known place so far back would need an address each
-        outside = (window.pad[0] * window.w + window.pad[1]) * lanes
-        before = simd.pointers(-outside)
-        together = self._together(len(taps))
-        next_block = simd.pointers(window.h * window.w * lanes, min(whole, together))
-        next_tap = simd.pointers(window.dilation[1] * lanes, window.kernel[1])
-        for turns, start, size in [*pieces(whole, together), *([(1, whole, 1)] if rest else [])]:
+        for turns, start, size in [*pieces(whole, self._together(len(taps))), *([(1, whole, 1)] if rest else [])]:
             channels = lanes if start < whole else rest
-            with simd.loop(turns) as index, simd.loop(rows, start=first) as i:
+            with self._apart(turns), simd.loop(turns) as index, simd.loop(rows, start=first) as i:
                 block = start + index * size
                 line = self._line(block, top + i * window.dilation[0])
-                line = before.at(line + (column * window.stride[1] - window.pad[1]) * lanes + outside, 1)
+                line = self.before.at(line + (column * window.stride[1] - window.pad[1]) * lanes + self._outside, 1)
                 weights = self._weights(block * lanes, i, channels)
                 for b in range(size):
                     for tap, pixels in taps:
                         place = weights + (b * window.kernel[1] + tap) * channels * self._width
-                        self._products(sums, [(0, pixels)], next_tap.at(next_block.at(line, b), tap), place,
+                        self._products(sums, [(0, pixels)], self.next_tap.at(self.next_block.at(line, b), tap), place,
                                        channels, channels)
 
     def _planes_written_out(self, column: Expr, sums: list[list[Any]], run: Run) -> None:
@@ -196,14 +223,21 @@ class _Kernel:
         simd, window = self.simd, self.window
         top = simd.bind(self.row * window.stride[0] - window.pad[0])
         first, rows = rows_inside(simd, window, top)
-        next_plane = simd.pointers(window.h * window.w, window.ci)
-        next_weights = simd.pointers(math.prod(window.kernel) * self._width, window.ci)
         with simd.loop(rows, start=first) as i:
             line = simd.bind(self._line(0, top + i * window.dilation[0]) + column * window.stride[1] - window.pad[1])
             weights = self._weights(0, i, 1)
+            taps = [(tap, pixels) for tap, pixels in enumerate(run.taps) if pixels]
+            # patches that do not overlap share no loads, and those of one pixel LLVM would only pair
+            size = len(taps) if window.stride[1] < window.kernel[1] else simd.lanes
             for channel in range(window.ci):
-                self._products(sums, [(tap, pixels) for tap, pixels in enumerate(run.taps) if pixels],
-                               next_plane.at(line, channel), next_weights.at(weights, channel), 1, 1)
+                plane, place = self.next_plane.at(line, channel), self.next_weights.at(weights, channel)
+                for start in range(0, len(taps), size):
+                    self._products(sums, [(tap - start, pixels) for tap, pixels in taps[start:start + size]],
+                                   self.next_few.at(plane, start // size), place + start * self._width, 1, 1)
+
+    def _apart(self, turns: int) -> AbstractContextManager[None]:
+        """LLVM would make one block of code of a single turn and what follows, and mix both until registers run out."""
+        return self.simd.when(self.always) if turns == 1 and self.window.kernel[0] == 1 else nullcontext()
 
     def _together(self, taps: int) -> int:
         """Blocks of channels that are written out in one turn."""
@@ -239,6 +273,11 @@ class _Kernel:
         """Where the weights of row i of the kernel begin, for a block that `before` input channels precede."""
         kh, kw = self.window.kernel
         return self.simd.bind(self.origin + before * (kh * kw * self._width) + i * (kw * channels * self._width))
+
+    @property
+    def _outside(self) -> int:
+        """Floats by which padding begins before the tensor: loads at a known place so far back need an address each."""
+        return (self.window.pad[0] * self.window.w + self.window.pad[1]) * self.simd.lanes
 
     @property
     def _unit(self) -> int:

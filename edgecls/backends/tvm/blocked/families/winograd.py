@@ -260,6 +260,8 @@ class _Strip:
     def transform_output(self, part: Part, vector: Expr) -> None:
         simd, window, m, lanes = self.simd, self.window, self.m, self.simd.lanes
         t, program = m + 2, output_program(m)
+        # unrolled, the rows of the larger transforms would need more registers than there are
+        rows = simd.hidden(part.vectors * m) if m > 2 else part.vectors * m
         with simd.loop(self.strip) as tile:
             y, x = self._origin(tile)
             with simd.loop(part.vectors * t) as column:
@@ -269,7 +271,7 @@ class _Strip:
                           for i in range(t)]
                 for k, value in enumerate(run(simd, program, values)):
                     simd.store(self.half, ((v * m + k) * t + j) * lanes, value)
-            with simd.loop(part.vectors * m) as row:
+            with simd.loop(rows) as row:
                 v, k = simd.divide(row, (part.vectors, m))
                 if window.oh % m == 0:
                     self._row(program, vector + v, row, y + k, x)

@@ -19,9 +19,11 @@ def row(program: str, instructions: int = 0, network: str = "a", failed: str | N
 def test_ratios_are_per_network():
     rows = [row("edgecls", 10), row("ncnn", 20), row("mnn", failed="crashed"), row("edgecls", 30, "b"),
             row("ncnn", 15, "b"), row("ncnn", 15, "c")]
-    assert arm.ratio(rows, rows[1]) == 0.5
-    assert arm.ratio(rows, rows[2]) is None and arm.ratio(rows, rows[-1]) is None
+    assert arm.ratio(rows, rows[1], "edgecls") == 0.5
+    assert arm.ratio(rows, rows[2], "edgecls") is None and arm.ratio(rows, rows[-1], "edgecls") is None
     assert arm.summary(rows) == "edgecls / ncnn: geometric mean 1.00 (a 0.50, b 2.00)"
+    rows.append(row("edgecls --growth 4", 15, "b"))
+    assert arm.summary(rows).splitlines()[1:] == ["edgecls --growth 4 / ncnn: geometric mean 1.00 (b 1.00)"]
 
 
 def test_a_wrong_conversion_is_seen():

@@ -25,7 +25,7 @@ STORES = {
 }
 OTHERS = {"fmla v0.4s, v1.4s, v2.4s": 4, "fmls v0.2s, v1.2s, v2.s[1]": 2, "fmla v0.2d, v1.2d, v2.2d": 2,
           "fmadd s0, s1, s2, s0": 1, "fmul v0.4s, v1.4s, v2.4s": 0, "add x0, x0, #1": 0, "prfm pldl1keep, [x1]": 0}
-ONE_TURN = Mix(0, len(LOADS), len(STORES), sum(LOADS.values()), sum(STORES.values()), 3, 9, 2)
+ONE_TURN = Mix(0, len(LOADS), len(STORES), sum(LOADS.values()), sum(STORES.values()), 3, 9, 1)
 PROGRAM = """
 #include <stdlib.h>
 static _Alignas(64) char data[512];

@@ -75,7 +75,10 @@ def check_writable(path: Path, inputs: Iterable[Path | None] = ()) -> None:
 
 
 def _refuse_special(path: Path) -> None:
-    """A rename would replace /dev/null itself, or the link /dev/stdout, and cannot replace a folder."""
+    """A rename would replace /dev/null itself, or the link /dev/stdout, and cannot replace a folder. Whoever writes "-"
+    means standard output."""
+    if str(path) == "-":
+        raise OutputError("-: results are written to files, not to standard output", "give the name of a file")
     try:
         mode = path.lstat().st_mode
     except (OSError, ValueError):

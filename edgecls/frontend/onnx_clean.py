@@ -166,7 +166,7 @@ def _bind_inputs(model: onnx.ModelProto, origin: str, input_size: tuple[int, int
         raise ModelError(f"{origin}: --input-size was given, but no input is an image",
                          "leave --input-size out")
     batched = [v.name for v in model.graph.input if BATCH in dims(v)]
-    return [f"the batch of {', '.join(batched)} is open; it is bound when compiling (--batch, 1 unless given)"
+    return [f"the batch of {', '.join(batched)} is open: compiling binds it to what --batch says, 1 unless given"
             ] if batched else []
 
 

@@ -45,6 +45,7 @@ def pytest_deselected(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """What was not shown is said: a run without a GPU proves nothing of what needs one."""
-    if count := config.stash.get(_GPU_TESTS, 0):
+    """What was not shown is said: a run without a GPU proves nothing of what needs one, and neither does a skip."""
+    skipped = sum("gpu" in report.keywords for report in terminalreporter.stats.get("skipped", ()))
+    if count := config.stash.get(_GPU_TESTS, 0) + skipped:
         terminalreporter.write_line(f"not run: {count} tests that need an NVIDIA GPU (pytest -m gpu)")

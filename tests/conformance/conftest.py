@@ -9,13 +9,13 @@ import msgspec
 import pytest
 
 from edgecls.backends.registry import get_backend
-from edgecls.backends.tensorrt.build import Place, facts
 from edgecls.bundle import open_bundle
 from edgecls.devices import open_device
-from edgecls.interfaces import Device
+from edgecls.interfaces import Device, Finishing
 from edgecls.passes import optimize_graph
 from edgecls.targets import native_target
 from edgecls.types import Artifact, ExportedGraph, Gpu, OptimizedGraph, Target
+from tests.backends.tensorrt import machine
 from tests.backends.tensorrt.conftest import needs_rtx
 from tests.models import MODELS
 
@@ -34,28 +34,37 @@ def device(target: Target) -> Iterator[Device]:
 
 
 @pytest.fixture(scope="session")
-def compile_model(tmp_path_factory: pytest.TempPathFactory, target: Target) -> Compile:
-    """compile_model(backend, model name, batches) -> verified Artifact; equal requests share one bundle."""
-    made: dict[tuple[str, str, tuple[int, ...]], Artifact] = {}
+def bundles(tmp_path_factory: pytest.TempPathFactory, target: Target) -> Compile:
+    """bundles(backend, model name, batches, device) -> verified Artifact; equal requests share one bundle."""
+    made: dict[tuple[object, ...], Artifact] = {}
 
-    def compile_once(backend: str, model: str, batches: tuple[int, ...] = (1,)) -> Artifact:
-        key = (backend, model, batches)
+    def compile_once(backend: str, model: str, batches: tuple[int, ...], device: Device | None) -> Artifact:
+        key = (backend, model, batches, device is not None and backend == "tensorrt")
         if key not in made:
             path = tmp_path_factory.mktemp("bundle") / f"{backend}_{model}.ecls"
-            made[key] = open_bundle(compile_to(backend, MODELS[model](), target, path, batches).path)
+            made[key] = open_bundle(compile_to(backend, MODELS[model](), target, path, batches, device).path)
         return made[key]
 
     return compile_once
 
 
+@pytest.fixture
+def compile_model(request: pytest.FixtureRequest, bundles: Compile) -> Compile:
+    """compile_model(backend, model name, batches) -> Artifact, which opens on the device of the test that has one."""
+    device = request.getfixturevalue("device") if "device" in request.fixturenames else None
+
+    def compile_for_test(backend: str, model: str, batches: tuple[int, ...] = (1,)) -> Artifact:
+        return bundles(backend, model, batches, device)
+
+    return compile_for_test
+
+
 def suited(backend: str, target: Target) -> Target:
-    """`target`, with the GPU that a GPU's backend asks for: this machine's, else one that can be built for anywhere."""
+    """`target`, with a GPU that can be built for anywhere where the backend is a GPU's."""
     if backend != "tensorrt":
         return target
-    found = facts(Place())["gpu"]
-    gpu = Gpu(name=found.get("name", "RTX 3060"), compute_capability=found.get("compute_capability", "8.6"),
-              memory_mb=found.get("memory_mb", 12288), rtx=True)
-    return msgspec.structs.replace(target, gpu=gpu)
+    return msgspec.structs.replace(target, gpu=Gpu(name="RTX 3060", compute_capability="8.6", memory_mb=12288,
+                                                   rtx=True))
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -68,7 +77,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def compile_to(backend: str, graph: ExportedGraph | OptimizedGraph, target: Target, path: Path,
-               batches: tuple[int, ...] = (1,)) -> Artifact:
+               batches: tuple[int, ...] = (1,), device: Device | None = None) -> Artifact:
+    """device: what it is to open on. A GPU's bundle is then for this machine's, and finished where it has to be;
+    without a library that runs float32 on it, the test is skipped with the reason.
+    """
     chosen = get_backend(backend)
     optimised = optimize_graph(graph, batches) if isinstance(graph, ExportedGraph) else graph
-    return chosen.compile(optimised, suited(backend, target), chosen.options_type(), path)
+    if backend != "tensorrt" or device is None:
+        return chosen.compile(optimised, suited(backend, target), chosen.options_type(), path)
+    library, reason = machine.suiting(machine.here(), "fp32")
+    if library is None:
+        pytest.skip(reason)
+    machine.need_bindings()
+    made = chosen.compile(optimised, machine.board_for(library, machine.here()), chosen.options_type(), path)
+    if made.manifest.finished:
+        return made
+    assert isinstance(chosen, Finishing)
+    return chosen.finish(made, device, path)

@@ -78,7 +78,7 @@ def test_any_damage_is_noticed(backend: str, compile_model: Compile, tmp_path: P
 @on_every_backend(null="its bundle has no member that could differ")
 def test_a_bundle_replaced_after_opening_is_noticed(backend: str, compile_model: Compile, device: Device,
                                                     tmp_path: Path, target: Target) -> None:
-    artifact = compile_to(backend, MODELS["two_inputs"](), target, tmp_path / "a.ecls")
+    artifact = compile_to(backend, MODELS["two_inputs"](), target, tmp_path / "a.ecls", device=device)
     artifact.path.write_bytes(compile_model(backend, "attention").path.read_bytes())
     with pytest.raises(EdgeclsError), backend_for(artifact).open_session(artifact, device) as session:
         session.run(random_feed(MODELS["two_inputs"]()))

@@ -82,7 +82,7 @@ def convolution_graphs(draw: st.DrawFn) -> ExportedGraph:
 
 
 def check_convolution(backend: str, graph: ExportedGraph, target: Target, device: Device, folder: Path) -> None:
-    artifact = compile_to(backend, graph, target, folder / "convolution.ecls")
+    artifact = compile_to(backend, graph, target, folder / "convolution.ecls", device=device)
     feed = random_feed(graph)
     with get_backend(backend).open_session(artifact, device) as session:
         # One value alone has no range, so compare with the size of its terms, which is about 1.

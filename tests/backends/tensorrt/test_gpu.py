@@ -1,56 +1,48 @@
-"""Everything that only a GPU can show: `pytest -m gpu` on a machine with one; elsewhere it counts as not run."""
+"""Everything that only a GPU can show: `pytest -m gpu` on a machine with one; elsewhere, and where a library is
+missing, it counts as not run.
+"""
 
 from __future__ import annotations
+
+from typing import get_args
 
 import numpy as np
 import pytest
 
 from edgecls.backends.tensorrt import TensorRTBackend, TensorRTOptions
-from edgecls.backends.tensorrt.build import Place, facts
+from edgecls.backends.tensorrt.build import Library
 from edgecls.backends.tensorrt.driver import open_driver
 from edgecls.backends.tensorrt.driver.interface import DRIVERS
 from edgecls.backends.tensorrt.recipe import read_recipe
 from edgecls.devices import LocalDevice
-from edgecls.errors import BundleError, MissingExtraError
+from edgecls.errors import BundleError
 from edgecls.passes import optimize_graph
 from edgecls.passes.precision import PrecisionOptions, set_precision
-from edgecls.types import Gpu, MeasureSettings
+from edgecls.types import MeasureSettings
+from tests.backends.tensorrt.conftest import needs_rtx
+from tests.backends.tensorrt.machine import board_for, here, need_bindings, why_not
 from tests.backends.tensorrt.networks import residual
-from tests.conformance.conftest import suited
 from tests.models import MODELS, random_feed, run_onnxruntime
 
 pytestmark = pytest.mark.gpu
 TOLERANCE = {"fp32": 1e-3, "fp16": 1e-2}  # of the output's range; TF32 sums are part of it
 
 
-@pytest.fixture(scope="module")
-def machine():
-    found = facts(Place())
-    assert "missing" not in found["gpu"], found["gpu"]
-    return found
-
-
-@pytest.fixture(params=["tensorrt_rtx", "tensorrt"])
-def board(request, machine):
-    """A target with this machine's GPU: once for plans made ahead of time, once for engines finished here."""
-    from edgecls.targets import native_target
-
-    if "missing" in machine[request.param]:
-        pytest.fail(f"{request.param} is needed: {machine[request.param]['missing']}")
-    import msgspec
-
-    gpu = machine["gpu"]
-    return msgspec.structs.replace(native_target(), gpu=Gpu(
-        name=gpu["name"], compute_capability=gpu["compute_capability"], memory_mb=gpu["memory_mb"],
-        rtx=request.param == "tensorrt_rtx"))
+@pytest.fixture(params=get_args(Library))
+def library(request):
+    return request.param
 
 
 @pytest.fixture
-def bundle(board, tmp_path):
+def bundle(library, tmp_path):
+    """bundle(network): made ahead of time for this machine's GPU, or finished on it; skips what cannot run here."""
     def make(exported, precision="fp16", batches=(1,)):
+        if reason := why_not(library, here(), precision):
+            pytest.skip(reason)
+        need_bindings()
         graph = set_precision(optimize_graph(exported, batches), PrecisionOptions(precision=precision))
         backend, device = TensorRTBackend(), LocalDevice()
-        artifact = backend.compile(graph, board, TensorRTOptions(), tmp_path / "made.ecls")
+        artifact = backend.compile(graph, board_for(library, here()), TensorRTOptions(), tmp_path / "made.ecls")
         return artifact if artifact.manifest.finished else backend.finish(artifact, device, tmp_path / "finished.ecls")
 
     return make
@@ -75,20 +67,18 @@ def test_both_times_are_measured(bundle):
     assert all(0 < gpu < end_to_end for gpu, end_to_end in zip(samples.gpu_ns, samples.values, strict=True))
 
 
-def test_a_finished_engine_says_where_it_was_built_and_how_it_fused(bundle, machine):
+def test_a_finished_engine_says_where_it_was_built_and_how_it_fused(bundle):
     artifact = bundle(residual())
     if artifact.manifest.runtime == "tensorrt":
         recipe = read_recipe(artifact)
-        assert recipe.built_on is not None and recipe.built_on.gpu == machine["gpu"]["name"]
+        assert recipe.built_on is not None and recipe.built_on.gpu == here()["gpu"]["name"]
     assert artifact.manifest.plans[0].engine_layers == len(artifact.manifest.layers) > 0
 
 
 @pytest.mark.parametrize("name", DRIVERS)
 def test_a_driver_moves_bytes_there_and_back(name):
-    try:
-        driver = open_driver(name)
-    except MissingExtraError as error:
-        pytest.fail(str(error))
+    need_bindings(name)
+    driver = open_driver(name)
     stream, size = driver.create_stream(), 12345
     address, first, second = driver.allocate(size), driver.pin(size), driver.pin(size)
     start, end = driver.create_event(), driver.create_event()
@@ -108,14 +98,11 @@ def test_a_driver_moves_bytes_there_and_back(name):
     driver.close()
 
 
-def test_a_plan_for_another_capability_is_refused(bundle, machine, tmp_path):
-    from edgecls.targets import native_target
-
-    other = next(c for c in ("8.6", "8.9", "12.0") if c != machine["gpu"]["compute_capability"])
-    import msgspec
-
-    board = msgspec.structs.replace(suited("tensorrt", native_target()), gpu=Gpu(
-        name="other", compute_capability=other, memory_mb=1, rtx=True))
+@needs_rtx
+def test_a_plan_for_another_capability_is_refused(tmp_path):
+    need_bindings()
+    other = next(c for c in ("8.6", "8.9", "12.0") if c != here()["gpu"]["compute_capability"])
+    board = board_for("tensorrt_rtx", {"gpu": {"name": "other", "compute_capability": other, "memory_mb": 1}})
     graph = set_precision(optimize_graph(residual()), PrecisionOptions(precision="fp16"))
     artifact = TensorRTBackend().compile(graph, board, TensorRTOptions(), tmp_path / "other.ecls")
     with pytest.raises(BundleError, match="compute capability"):

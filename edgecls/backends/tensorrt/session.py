@@ -178,12 +178,23 @@ class _Runner:
 
     def _capture(self) -> None:
         """All kernels as one graph, launched at once; an engine that cannot be captured is enqueued each time."""
+        capturable = getattr(self._context, "is_stream_capturable", None)  # TensorRT-RTX knows beforehand
+        if capturable is not None and not capturable(self._driver.stream_number(self._stream)):
+            return
         try:
             self._driver.begin_capture(self._stream)
         except DeviceError:
             return
+        whole = False
         with suppress(DeviceError):
             self._enqueue()
-        with suppress(DeviceError):  # something in it could not be captured
-            self._graph = self._driver.end_capture(self._stream)
-            self._stack.callback(self._driver.destroy_graph, self._graph)
+            whole = True
+        try:
+            graph = self._driver.end_capture(self._stream)
+        except DeviceError:  # something in it could not be captured
+            return
+        if not whole:  # what was captured lacks kernels, and would answer with what the buffers held before
+            self._driver.destroy_graph(graph)
+            return
+        self._graph = graph
+        self._stack.callback(self._driver.destroy_graph, graph)

@@ -205,6 +205,8 @@ def build(request: Any, blobs: Any, progress: Progress) -> Answer:
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     if hasattr(trt.BuilderFlag, "TF32") and not request["tf32"]:  # it is on unless cleared
         config.clear_flag(trt.BuilderFlag.TF32)
+    if hasattr(trt.BuilderFlag, "REQUIRE_USER_ALLOCATION"):  # RTX: an engine that allocates as it runs is in no graph
+        config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
     if hasattr(trt, "IProgressMonitor"):
         monitor = make_monitor(trt, progress)  # a name, because the library does not keep it alive
         config.progress_monitor = monitor

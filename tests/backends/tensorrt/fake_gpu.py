@@ -116,8 +116,11 @@ class FakeDriver:
 
 
 def fake_tensorrt(driver: FakeDriver, *, version: str = VERSION, profiles: int = 1, context: bool = True,
-                  engine: bool = True, runs: bool = True, tensors: str = "xy") -> Any:
-    """A FAKE module: its engine doubles the bytes of "x" into "y"."""
+                  engine: bool = True, runs: bool = True, tensors: str = "xy", captures: bool = True,
+                  capturable: bool | None = None) -> Any:
+    """A FAKE module: its engine doubles the bytes of "x" into "y". captures: whether it takes kernels while a stream is
+    captured. capturable: what a context of TensorRT-RTX says of that; None for TensorRT, which says nothing.
+    """
 
     class Context:
         def __init__(self) -> None:
@@ -139,12 +142,16 @@ def fake_tensorrt(driver: FakeDriver, *, version: str = VERSION, profiles: int =
                 x, y = (driver.memory[self.addresses[name]].view(np.float32) for name in "xy")
                 y[:] = 2 * x
 
+            if driver.captured is not None and not captures:
+                return False
             if driver.captured is not None:
                 driver.captured.append(work)
             else:
                 work()
             return runs
 
+    if capturable is not None:
+        Context.is_stream_capturable = lambda self, stream: capturable  # type: ignore[attr-defined]
     made = SimpleNamespace(num_optimization_profiles=profiles,
                            create_execution_context=lambda: Context() if context else None)
     runtime = SimpleNamespace(deserialize_cuda_engine=lambda plan: made if engine else None)

@@ -42,6 +42,20 @@ def test_two_builds_give_the_same_plan():
     assert plans[0] == plans[1]
 
 
+def test_plans_for_rtx_allocate_nothing_while_they_run(monkeypatch):
+    """Without that, no CUDA graph can hold what they do (release notes of TensorRT-RTX 1.2)."""
+    import tensorrt_rtx as trt
+
+    from edgecls.backends.tensorrt import worker
+
+    flags, real = [], trt.IBuilderConfig.set_flag
+    monkeypatch.setattr(trt.IBuilderConfig, "set_flag", lambda config, flag: flags.append(flag) or real(config, flag))
+    network = network_of(residual())
+    request = {"library": "tensorrt_rtx", "compute_capability": "8.6", "tf32": False, "profiles": network.profiles}
+    worker.build(request, {"model": network.onnx, "cache": b""}, lambda *step: None)
+    assert flags == [trt.BuilderFlag.REQUIRE_USER_ALLOCATION]
+
+
 def test_each_batch_size_has_a_profile_of_its_own():
     network = network_of(MODELS["classifier"](), 1, 8, 32)
     built, _, _ = build(network, "tensorrt_rtx", capability="8.6")

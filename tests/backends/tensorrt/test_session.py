@@ -90,6 +90,18 @@ def test_an_engine_that_cannot_be_captured_is_enqueued(call, bundle, gpu):
     assert "cuGraphLaunch" not in driver.calls and driver.alive == []
 
 
+@pytest.mark.parametrize("how", [{"captures": False}, {"capturable": False}, {"captures": False, "capturable": True}])
+def test_a_graph_without_its_kernels_is_never_launched(how, bundle, gpu):
+    driver = FakeDriver()
+    gpu(driver, fake_tensorrt(driver, **how))
+    with opened(bundle()) as session:
+        for factor in (1, 3):
+            x = np.full((1, 3), factor, np.float32)
+            assert np.array_equal(session.run({"x": x})["y"], 2 * x)
+    assert "cuGraphLaunch" not in driver.calls and driver.alive == []
+    assert ("cuStreamBeginCapture" in driver.calls) == how.get("capturable", True)
+
+
 @pytest.mark.parametrize(("how", "error", "message"), [
     ({"engine": False}, BundleError, "does not take its plan"),
     ({"context": False}, DeviceError, "too little memory on the GPU"),
@@ -196,6 +208,21 @@ def test_no_bindings_is_one_message(monkeypatch):
     with pytest.raises(MissingExtraError, match="no bindings to CUDA") as caught:
         open_driver()
     assert "edgecls[cuda]" in caught.value.hint
+
+
+def test_a_driver_that_lacks_a_function_is_one_message():
+    from types import SimpleNamespace
+
+    from edgecls.backends.tensorrt.driver.cuda_bindings import CudaBindings
+
+    def lacking(*arguments):
+        raise RuntimeError('Function "cuMemGetInfo_v2" not found')
+
+    driver = object.__new__(CudaBindings)
+    driver._cuda = SimpleNamespace(cuMemAlloc=lacking)
+    with pytest.raises(DeviceError, match="cuMemGetInfo_v2") as caught:
+        driver.allocate(1)
+    assert "newest driver" in caught.value.hint
 
 
 def test_cuda_bindings_without_a_driver_is_one_message():

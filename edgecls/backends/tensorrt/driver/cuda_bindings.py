@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from edgecls.backends.tensorrt.driver.interface import GpuFacts, Handle, PinnedBuffer, cuda_error
-from edgecls.errors import DeviceError
+from edgecls.errors import DeviceError, first_line
 
 
 class CudaBindings:
@@ -22,11 +22,7 @@ class CudaBindings:
         from cuda.bindings import driver
 
         self._cuda: Any = driver
-        try:
-            self._call("cuInit", 0)
-        except RuntimeError as error:  # how it says that there is no libcuda
-            raise DeviceError(f"no NVIDIA driver can be used: {error}",
-                              "install NVIDIA's driver for this GPU; `edgecls doctor` says what is missing") from None
+        self._call("cuInit", 0)
         self._device = self._call("cuDeviceGet", 0)
         self._context = self._call("cuDevicePrimaryCtxRetain", self._device)
         self._call("cuCtxSetCurrent", self._context)
@@ -110,7 +106,12 @@ class CudaBindings:
 
     def _call(self, name: str, *arguments: Any) -> Any:
         """The results of a driver call, without its status. Raises DeviceError."""
-        status, *results = getattr(self._cuda, name)(*arguments)
+        try:
+            status, *results = getattr(self._cuda, name)(*arguments)
+        except RuntimeError as error:  # how it says that there is no libcuda, or that it lacks the function
+            raise DeviceError(f"no NVIDIA driver can be used: {name}: {first_line(error)}",
+                              "install NVIDIA's newest driver for this GPU; `edgecls doctor` says what is missing"
+                              ) from None
         if status != self._cuda.CUresult.CUDA_SUCCESS:
             raise cuda_error(name, getattr(status, "name", str(status)))
         return results[0] if len(results) == 1 else tuple(results)

@@ -42,14 +42,17 @@ def open_gpu_session(artifact: Artifact, device: Device, threads: int) -> GpuSes
         plans = [(part, read_member(artifact, part.plan or "")) for part in recipe.parts]
         for _, plan in plans:
             try_plan(plan, library)
-        return GpuSession(artifact, plans, trt, driver, device, threads)
     except BaseException:
         driver.close()
         raise
+    return GpuSession(artifact, plans, trt, driver, device, threads)
 
 
 class GpuSession(HostSession):
-    """See edgecls.interfaces.Session. Not for use from two threads at once. threads: of the host, not used."""
+    """See edgecls.interfaces.Session. Not for use from two threads at once. threads: of the host, not used.
+
+    driver: the session closes it, also when it cannot be opened.
+    """
 
     def __init__(self, artifact: Artifact, plans: Sequence[tuple[Part, bytes]], trt: Any, driver: Driver,
                  device: Device, threads: int) -> None:

@@ -76,7 +76,7 @@ def test_a_call_that_fails_while_opening_frees_what_was_made(call, bundle, gpu):
     with pytest.raises(DeviceError, match=f"{call} failed: CUDA_ERROR_OUT_OF_MEMORY") as caught:
         opened(bundle())
     assert "nvidia-smi" in caught.value.hint
-    assert driver.alive == [] and "close" in driver.calls
+    assert driver.alive == [] and driver.calls.count("close") == 1
 
 
 @pytest.mark.parametrize("call", ["cuStreamBeginCapture", "cuStreamEndCapture"])
@@ -113,7 +113,7 @@ def test_a_library_that_says_no_is_one_message(how, error, message, bundle, gpu)
     gpu(driver, fake_tensorrt(driver, **how))
     with pytest.raises(error, match=message) as caught:
         opened(bundle())
-    assert caught.value.hint and driver.alive == []
+    assert caught.value.hint and driver.alive == [] and driver.calls.count("close") == 1
 
 
 @pytest.mark.parametrize("call", ["cuMemcpyHtoDAsync", "cuGraphLaunch", "cuMemcpyDtoHAsync", "cuEventElapsedTime"])
@@ -208,6 +208,37 @@ def test_no_bindings_is_one_message(monkeypatch):
     with pytest.raises(MissingExtraError, match="no bindings to CUDA") as caught:
         open_driver()
     assert "edgecls[cuda]" in caught.value.hint
+
+
+@pytest.mark.parametrize("binding", ["cuda-bindings", "pycuda"])
+def test_a_context_is_released_once(binding, monkeypatch):
+    """The fake stands where each binding's module does; it counts what releases the context."""
+    import sys
+    from types import ModuleType, SimpleNamespace
+
+    released = []
+    fake = ModuleType("fake")
+    if binding == "cuda-bindings":
+        fake.CUresult = SimpleNamespace(CUDA_SUCCESS=0)
+        for name in ("cuInit", "cuCtxSetCurrent"):
+            setattr(fake, name, lambda *arguments: (0,))
+        fake.cuDeviceGet = fake.cuDevicePrimaryCtxRetain = lambda *arguments: (0, 1)
+        fake.cuDevicePrimaryCtxRelease = lambda device: released.append(device) or (0,)
+        for name in ("cuda", "cuda.bindings"):
+            monkeypatch.setitem(sys.modules, name, ModuleType(name))
+        sys.modules["cuda.bindings"].driver = fake
+    else:
+        context = SimpleNamespace(push=lambda: None, pop=lambda: released.append(1))
+        fake.Error, fake.init = RuntimeError, lambda: None
+        fake.Device = lambda index: SimpleNamespace(retain_primary_context=lambda: context)
+        package = ModuleType("pycuda")
+        package.driver = fake
+        monkeypatch.setitem(sys.modules, "pycuda", package)
+        monkeypatch.setitem(sys.modules, "pycuda.driver", fake)
+    driver = open_driver(binding)
+    driver.close()
+    driver.close()
+    assert len(released) == 1
 
 
 def test_a_driver_that_lacks_a_function_is_one_message():

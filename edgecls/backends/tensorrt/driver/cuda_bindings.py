@@ -22,6 +22,7 @@ class CudaBindings:
         from cuda.bindings import driver
 
         self._cuda: Any = driver
+        self._closed = False
         self._call("cuInit", 0)
         self._device = self._call("cuDeviceGet", 0)
         self._context = self._call("cuDevicePrimaryCtxRetain", self._device)
@@ -101,6 +102,9 @@ class CudaBindings:
         self._call("cuGraphExecDestroy", graph)
 
     def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
         with contextlib.suppress(DeviceError):
             self._call("cuDevicePrimaryCtxRelease", self._device)
 

@@ -81,7 +81,7 @@ class Driver(Protocol):
     def destroy_graph(self, graph: Handle) -> None: ...
 
     def close(self) -> None:
-        """Release the context. Never raises."""
+        """Release the context, once. Never raises."""
 
 
 def open_driver(name: str | None = None) -> Driver:

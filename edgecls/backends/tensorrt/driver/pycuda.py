@@ -22,6 +22,7 @@ class PyCuda:
         import pycuda.driver as cuda
 
         self._cuda: Any = cuda
+        self._closed = False
         self._kept: dict[int, Any] = {}
         with self._words("cuInit"):
             cuda.init()
@@ -109,6 +110,9 @@ class PyCuda:
         """There is none."""
 
     def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
         with contextlib.suppress(self._cuda.Error):
             self._context.pop()
 

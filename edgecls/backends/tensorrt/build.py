@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import select
 import signal
 import subprocess
@@ -25,6 +26,7 @@ from edgecls.types import Unsupported
 
 Library = Literal["tensorrt_rtx", "tensorrt"]
 WORKER = Path(__file__).with_name("worker.py")
+LIBRARY_NAMES = {"tensorrt_rtx": "TensorRT-RTX", "tensorrt": "TensorRT"}
 INSTALL: dict[Library, str] = {
     "tensorrt_rtx": "run: pip install 'edgecls[tensorrt]' (x86-64: any Linux; aarch64: glibc 2.35 or newer)",
     "tensorrt": "install TensorRT 10 or 11 from NVIDIA's own package index (pip install tensorrt --extra-index-url), "
@@ -33,6 +35,9 @@ _MAX_LINE = 64 << 20
 _MAX_BYTES = 1 << 34
 _MAX_COMPLAINT = 64 << 10
 _SHOWN = 600
+_OLD_DRIVER = re.compile(  # CUDA's errors 35, 36, 222 and 803
+    r"driver version is insufficient|(?:failure with error|cudaError)[: ]*(?:35|36)\b|newer (?:CUDA |display )?driver|"
+    r"unsupported toolchain|unsupported display driver", re.IGNORECASE)
 
 
 class Built(Frozen):
@@ -215,10 +220,17 @@ def explain_error(error: _Error, library: str, place: Place) -> EdgeclsError:
     """One sentence and the next step for each kind of refusal."""
     where, words = place.name, _words(error.details)
     if error.kind == "library":
-        if library == "tensorrt_rtx":
-            return MissingExtraError(f"TensorRT-RTX cannot be loaded on {where}: {error.message}",
-                                     INSTALL["tensorrt_rtx"])
-        return MissingExtraError(f"TensorRT cannot be loaded on {where}: {error.message}", INSTALL["tensorrt"])
+        chosen: Library = "tensorrt_rtx" if library == "tensorrt_rtx" else "tensorrt"
+        return MissingExtraError(f"{LIBRARY_NAMES[chosen]} cannot be loaded on {where}: {error.message}",
+                                 INSTALL[chosen])
+    name = LIBRARY_NAMES.get(library, "NVIDIA's library")
+    if _OLD_DRIVER.search(f"{error.message} {words}"):
+        return DeviceError(f"NVIDIA's driver on {where} is too old for the {name} there: {words or error.message}",
+                           "install a newer NVIDIA driver (nvidia-smi shows the one that is there), or an older "
+                           f"{name}")
+    if error.kind == "start":
+        return DeviceError(f"{name} does not start on {where}: {words or error.message}",
+                           "run `edgecls doctor` there, and check that nvidia-smi lists the GPU")
     if error.kind == "gpu":
         return DeviceError(f"{where} has no GPU to build for: {error.message}",
                            "run this on the device with the GPU, or give it: --on ssh://USER@HOST")

@@ -5,13 +5,12 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from edgecls.backends.tensorrt.build import INSTALL, Library
+from edgecls.backends.tensorrt.build import INSTALL, LIBRARY_NAMES, Library
 from edgecls.backends.tensorrt.driver import GpuFacts
 from edgecls.backends.tensorrt.recipe import Recipe
 from edgecls.errors import BundleError, MissingExtraError
 from edgecls.types import Artifact
 
-_NAMES: dict[Library, str] = {"tensorrt_rtx": "TensorRT-RTX", "tensorrt": "TensorRT"}
 _AGAIN = {"tensorrt_rtx": "compile the model again with the version of tensorrt-rtx that is installed here",
           "tensorrt": "compile the model again, and finish it on this machine: edgecls finish"}
 
@@ -27,11 +26,11 @@ def import_library(artifact: Artifact, library: Library) -> Any:
     try:
         module: Any = import_module(library)
     except Exception as error:  # an ImportError, an OSError of a library it loads, or what the package raises itself
-        raise MissingExtraError(f"{_NAMES[library]}, which this bundle is for, cannot be imported: {error}",
+        raise MissingExtraError(f"{LIBRARY_NAMES[library]}, which this bundle is for, cannot be imported: {error}",
                                 INSTALL[library]) from None
     made_by = artifact.manifest.toolchain.get(library.replace("_", "-"), "an unknown version")
     if str(module.__version__) != made_by:
-        raise BundleError(f"{artifact.path}: its plan was made by {_NAMES[library]} {made_by}, here is "
+        raise BundleError(f"{artifact.path}: its plan was made by {LIBRARY_NAMES[library]} {made_by}, here is "
                           f"{module.__version__}, and a plan opens only in the version it was made by", _AGAIN[library])
     return module
 

@@ -78,7 +78,7 @@ def take(size: int) -> bytes:
 
 
 class Refused(Exception):
-    """kind: library | gpu | capability | parse | build | plan. details: the library's own words."""
+    """kind: library | gpu | start | capability | parse | build | plan. details: the library's own words."""
 
     def __init__(self, kind: str, message: str, details: Iterable[Any] = ()) -> None:
         super().__init__(message)
@@ -152,17 +152,21 @@ def load(name: str) -> Any:
 
 def make_logger(trt: Any) -> Any:
     class Logger(trt.ILogger):  # type: ignore[misc]
-        """errors: what it calls errors. layers: the table of engine layers, which it writes as one message."""
+        """errors, cuda: what it calls errors, and warnings of CUDA. layers: the table of engine layers, one message."""
 
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
             self.errors: list[str] = []
+            self.cuda: list[str] = []
             self.layers = ""
             self.memory: dict[str, int] = {}
 
         def log(self, severity: Any, message: str) -> None:
             if severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
                 self.errors.append(message)
+            elif severity == trt.ILogger.Severity.WARNING:
+                if "CUDA" in message:
+                    self.cuda.append(message)
             elif message.startswith("Layers:"):
                 self.layers = message
             else:
@@ -171,6 +175,16 @@ def make_logger(trt: Any) -> Any:
                     self.memory[match.group(1).lower()] = int(match.group(2))
 
     return Logger()
+
+
+def begin(kind: Any, logger: Any) -> Any:
+    """kind: trt.Builder or trt.Runtime. Where CUDA does not work, its constructor gives nothing: a TypeError of
+    pybind11, with the reason only in the log.
+    """
+    try:
+        return kind(logger)
+    except Exception as error:
+        raise Refused("start", first_line(error), [*logger.errors, *logger.cuda]) from None
 
 
 def parse(trt: Any, logger: Any, builder: Any, model: bytes) -> tuple[Any, Any]:
@@ -190,7 +204,7 @@ def parse(trt: Any, logger: Any, builder: Any, model: bytes) -> tuple[Any, Any]:
 def check(request: Any, blobs: Any, progress: Progress) -> Answer:
     trt = load(request["library"])
     logger = make_logger(trt)
-    network, _ = parse(trt, logger, trt.Builder(logger), blobs["model"])
+    network, _ = parse(trt, logger, begin(trt.Builder, logger), blobs["model"])
     return ({"result": {"network_layers": network.num_layers, "version": trt.__version__}},)
 
 
@@ -199,7 +213,7 @@ def build(request: Any, blobs: Any, progress: Progress) -> Answer:
     if request["compute_capability"] is None and "missing" in gpu():  # without one, builders of TensorRT 10 crash
         raise Refused("gpu", gpu()["missing"])
     logger = make_logger(trt)
-    builder = trt.Builder(logger)
+    builder = begin(trt.Builder, logger)
     network, _parser = parse(trt, logger, builder, blobs["model"])
     config = builder.create_builder_config()
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
@@ -283,7 +297,7 @@ def inspect(trt: Any, logger: Any, plan: bytes, request: Any) -> str:
     """EngineInspector's JSON, where there is a GPU that can take the plan; else ""."""
     if request["compute_capability"] is not None:
         return ""
-    engine = trt.Runtime(logger).deserialize_cuda_engine(plan)
+    engine = begin(trt.Runtime, logger).deserialize_cuda_engine(plan)
     if engine is None:
         return ""
     return str(engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON))
@@ -295,7 +309,7 @@ def load_plan(request: Any, blobs: Any, progress: Progress) -> Answer:
     if "missing" in gpu():
         raise Refused("gpu", gpu()["missing"])
     logger = make_logger(trt)
-    engine = trt.Runtime(logger).deserialize_cuda_engine(blobs["model"])
+    engine = begin(trt.Runtime, logger).deserialize_cuda_engine(blobs["model"])
     if engine is None:
         raise Refused("plan", "the library does not take the plan", logger.errors)
     return ({"result": {"version": trt.__version__, "profiles": engine.num_optimization_profiles}},)

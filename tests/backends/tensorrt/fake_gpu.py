@@ -5,11 +5,13 @@ which order calls are made and undone; nothing about speed, memory or numbers of
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
+from edgecls.backends.tensorrt.build import WORKER
 from edgecls.backends.tensorrt.driver import GpuFacts, PinnedBuffer
 from edgecls.backends.tensorrt.driver.interface import cuda_error
 
@@ -158,3 +160,29 @@ def fake_tensorrt(driver: FakeDriver, *, version: str = VERSION, profiles: int =
     logger: Any = lambda severity: None  # noqa: E731
     logger.ERROR = 1
     return SimpleNamespace(__version__=version, Logger=logger, Runtime=lambda logger: runtime)
+
+
+def fake_worker(folder: Path, library: str) -> Path:
+    """A program: the worker on a machine with a FAKE GPU, whose `tensorrt` is the Python text `library`."""
+    (folder / "tensorrt.py").write_text(library)
+    program = folder / "fake_worker.py"
+    program.write_text(f"""import sys
+from importlib.util import module_from_spec, spec_from_file_location
+spec = spec_from_file_location("worker", {str(WORKER)!r})
+worker = module_from_spec(spec)
+spec.loader.exec_module(worker)
+worker.gpu = lambda: {{"name": "FAKE GPU", "compute_capability": "7.5", "memory_mb": 1, "cuda": "11.4"}}
+sys.path.insert(0, {str(folder)!r})
+worker.main()
+""")
+    return program
+
+
+LOGGER = """
+__version__ = "10.7.0"
+class ILogger:
+    class Severity:
+        INTERNAL_ERROR, ERROR, WARNING, INFO, VERBOSE = range(5)
+    def __init__(self): pass
+"""
+"""Of a FAKE tensorrt: what its other parts write to."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
 
 from edgecls.errors import EdgeclsError
+
+if TYPE_CHECKING:
+    from edgecls.backends.tensorrt.answers import LibraryFound
 
 _DRIVER = ("install NVIDIA's driver (Debian: apt-get install nvidia-driver, from non-free; on a Jetson it comes with "
            "JetPack), then restart; nvidia-smi must list the GPU")
@@ -34,29 +37,29 @@ def gpu_findings() -> Iterator[GpuFinding]:
     except EdgeclsError as error:
         yield GpuFinding("gpu", error.message, error.hint)
         return
-    gpu = here["gpu"]
-    if "missing" in gpu:
-        yield GpuFinding("gpu", gpu["missing"], _DRIVER)
+    gpu = here.gpu
+    if gpu.missing:
+        yield GpuFinding("gpu", gpu.missing, _DRIVER)
     else:
-        yield GpuFinding("gpu", f"{gpu['name']}, compute capability {gpu['compute_capability']}, "
-                                f"driver {here['driver'] or 'unknown'}, CUDA {gpu['cuda']}")
-    yield _library("tensorrt-rtx", here["tensorrt_rtx"],
+        yield GpuFinding("gpu", f"{gpu.name}, compute capability {gpu.compute_capability}, "
+                                f"driver {here.driver or 'unknown'}, CUDA {gpu.cuda}")
+    yield _library("tensorrt-rtx", here.tensorrt_rtx,
                    _RTX + (_RTX_AARCH64 if platform.machine() == "aarch64" else ""))
-    yield _library("tensorrt", here["tensorrt"], _TENSORRT)
+    yield _library("tensorrt", here.tensorrt, _TENSORRT)
     yield _bindings()
     lacking = [name for name, missing in (
-        ("a GPU with its driver", "missing" in gpu), ("bindings to CUDA", bool(_bindings().fix)),
-        ("tensorrt-rtx or tensorrt", "missing" in here["tensorrt"] and "missing" in here["tensorrt_rtx"])) if missing]
+        ("a GPU with its driver", bool(gpu.missing)), ("bindings to CUDA", bool(_bindings().fix)),
+        ("tensorrt-rtx or tensorrt", bool(here.tensorrt.missing and here.tensorrt_rtx.missing))) if missing]
     if lacking:
         yield GpuFinding("gpu run", f"not possible here: lacks {', '.join(lacking)}", "see the lines above")
     else:
         yield GpuFinding("gpu run", "possible: pytest -m gpu proves it")
 
 
-def _library(name: str, found: Mapping[str, Any], fix: str) -> GpuFinding:
-    if "missing" in found:
-        return GpuFinding(name, f"cannot be imported: {found['missing']}", fix)
-    return GpuFinding(name, str(found["version"]))
+def _library(name: str, found: LibraryFound, fix: str) -> GpuFinding:
+    if found.missing:
+        return GpuFinding(name, f"cannot be imported: {found.missing}", fix)
+    return GpuFinding(name, found.version)
 
 
 def _bindings() -> GpuFinding:

@@ -13,7 +13,7 @@ from edgecls.bundle import open_bundle
 from tests.backends.tensorrt.conftest import needs_rtx
 from tests.passes.precision.networks import save_images
 
-without_gpu = pytest.mark.skipif("missing" not in facts(Place())["gpu"], reason="this machine has a GPU")
+without_gpu = pytest.mark.skipif(not facts(Place()).gpu.missing, reason="this machine has a GPU")
 
 
 @pytest.fixture(scope="module")
@@ -174,5 +174,5 @@ def test_doctor_names_what_a_gpu_run_lacks(cli):
     out = cli("doctor").out
     for subject in ("gpu  ", "tensorrt  ", "cuda bindings", "gpu run"):
         assert any(subject in line for line in out.splitlines()), subject
-    if "missing" in facts(Place())["tensorrt"]:
+    if facts(Place()).tensorrt.missing:
         assert "NVIDIA's own package index" in out and "JetPack" in out

@@ -89,7 +89,7 @@ def compile_to(backend: str, graph: ExportedGraph | OptimizedGraph, target: Targ
     if library is None:
         pytest.skip(reason)
     machine.need_bindings()
-    made = chosen.compile(optimised, machine.board_for(library, machine.here()), chosen.options_type(), path)
+    made = chosen.compile(optimised, machine.board_for(library, machine.here().gpu), chosen.options_type(), path)
     if made.manifest.finished:
         return made
     assert isinstance(chosen, Finishing)

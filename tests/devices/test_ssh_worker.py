@@ -22,12 +22,12 @@ def place(shared_server, monkeypatch):
 
 def test_the_device_is_asked_what_it_has(place):
     found = facts(place)
-    assert found["python"].startswith("3.") and found["machine"]
-    assert ("missing" in found["gpu"]) == ("missing" in facts(Place())["gpu"])
+    assert found.python.startswith("3.") and found.machine
+    assert bool(found.gpu.missing) == bool(facts(Place()).gpu.missing)
 
 
 def test_what_its_python_lacks_is_said_of_the_device(place):
-    if "missing" not in facts(place)["tensorrt"]:
+    if not facts(place).tensorrt.missing:
         pytest.skip("the system's python3 has TensorRT")
     network = networks(half(MODELS["classifier"]()))[0]
     with pytest.raises(EdgeclsError, match=r"TensorRT cannot be loaded on ssh:|on .*127\.0\.0\.1") as caught:

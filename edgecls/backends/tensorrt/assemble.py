@@ -7,7 +7,7 @@ from typing import Any
 
 import onnx
 
-from edgecls.backends.tensorrt.build import Built
+from edgecls.backends.tensorrt.answers import Built
 from edgecls.backends.tensorrt.inspection import (
     EngineLayer,
     by_profile,

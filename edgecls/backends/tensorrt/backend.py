@@ -10,8 +10,9 @@ from typing import Any
 import msgspec
 
 from edgecls.backends.host_bundle import host_manifest
+from edgecls.backends.tensorrt.answers import Built
 from edgecls.backends.tensorrt.assemble import describe_all, make_part, plan_facts
-from edgecls.backends.tensorrt.build import Built, Library, build, check
+from edgecls.backends.tensorrt.build import Library, build, check
 from edgecls.backends.tensorrt.network import Network, networks, weight_bytes
 from edgecls.backends.tensorrt.options import TensorRTOptions
 from edgecls.backends.tensorrt.recipe import MEMBER, Part, Recipe

@@ -13,17 +13,19 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, TypeVar
 
 import msgspec
 
+from edgecls.backends.tensorrt.answers import Answer, Built, Checked, Facts, Loaded, Refusal
 from edgecls.backends.tensorrt.network import Network
 from edgecls.errors import BundleError, DeviceError, EdgeclsError, MissingExtraError, ToolchainError, UnsupportedError
-from edgecls.frozen import Frozen, decode_json
+from edgecls.frozen import decode_json
 from edgecls.interfaces import Device, Progress, silent
 from edgecls.runtime.wire import ready
 from edgecls.types import Unsupported
 
+T = TypeVar("T")
 Library = Literal["tensorrt_rtx", "tensorrt"]
 WORKER = Path(__file__).with_name("worker.py")
 LIBRARY_NAMES = {"tensorrt_rtx": "TensorRT-RTX", "tensorrt": "TensorRT"}
@@ -32,42 +34,11 @@ INSTALL: dict[Library, str] = {
     "tensorrt": "install TensorRT 10 or 11 from NVIDIA's own package index (pip install tensorrt --extra-index-url), "
                 "its .deb repository, or on a Jetson JetPack (sudo apt install tensorrt)"}
 _MAX_LINE = 64 << 20
-_MAX_BYTES = 1 << 34
 _MAX_COMPLAINT = 64 << 10
 _SHOWN = 600
 _OLD_DRIVER = re.compile(  # CUDA's errors 35, 36, 222 and 803
     r"driver version is insufficient|(?:failure with error|cudaError)[: ]*(?:35|36)\b|newer (?:CUDA |display )?driver|"
     r"unsupported toolchain|unsupported display driver", re.IGNORECASE)
-
-
-class Built(Frozen):
-    """What a build gives beside the plan. network_types: network layers by the type of their first output.
-
-    layers, inspector: the builder's table of engine layers, from its log or from EngineInspector. memory: bytes of
-    activation and weights, by the builder's own count.
-    """
-
-    version: str
-    seconds: float
-    network_layers: int
-    network_types: dict[str, int]
-    layers: str
-    memory: dict[str, int]
-    inspector: str
-    plan_bytes: int
-    cache_bytes: int = 0
-
-
-class _Error(Frozen):
-    kind: str
-    message: str
-    details: list[Any]
-
-
-class _Answer(msgspec.Struct):
-    progress: tuple[str, int, int] | None = None
-    result: dict[str, Any] | None = None
-    error: _Error | None = None
 
 
 class Place:
@@ -124,15 +95,15 @@ def _here() -> Iterator[tuple[IO[bytes], IO[bytes], Any]]:
                     pipe.close()
 
 
-def facts(place: Place) -> dict[str, Any]:
+def facts(place: Place) -> Facts:
     """The worker's account of its machine: gpu, driver, tensorrt, tensorrt_rtx, each with what is missing of it."""
-    return ask(place, {"do": "facts"})[0]
+    return ask(place, {"do": "facts"}, Facts)[0]
 
 
 def check(network: Network, library: Library) -> list[Unsupported]:
     """Every node that the parser refuses. Raises MissingExtraError without the library."""
     try:
-        ask(Place(), {"do": "check", "library": library}, network.onnx)
+        ask(Place(), {"do": "check", "library": library}, Checked, network.onnx)
     except _ParseError as refused:
         return refused.unsupported
     return []
@@ -149,18 +120,19 @@ def build(network: Network, library: Library, *, capability: str | None, tf32: b
     """
     request = {"do": "build", "library": library, "compute_capability": capability, "tf32": tf32,
                "profiles": network.profiles}
-    answer, blobs = ask(place or Place(), request, network.onnx, cache, progress, ("plan_bytes", "cache_bytes"))
-    return msgspec.convert(answer, Built), blobs[0], blobs[1]
+    built, (plan, timings) = ask(place or Place(), request, Built, network.onnx, cache, progress,
+                                 ("plan_bytes", "cache_bytes"))
+    return built, plan, timings
 
 
 def try_plan(plan: bytes, library: Library, place: Place | None = None) -> None:
     """Whether this machine's library takes the plan, found out in a process that may die of it. Raises EdgeclsError."""
-    ask(place or Place(), {"do": "load", "library": library}, plan)
+    ask(place or Place(), {"do": "load", "library": library}, Loaded, plan)
 
 
-def ask(place: Place, request: Mapping[str, Any], model: bytes = b"", cache: bytes = b"", progress: Progress = silent,
-        announced: Sequence[str] = ()) -> tuple[dict[str, Any], list[bytes]]:
-    """One request, one answer. Raises EdgeclsError."""
+def ask(place: Place, request: Mapping[str, Any], kind: type[T], model: bytes = b"", cache: bytes = b"",
+        progress: Progress = silent, announced: Sequence[str] = ()) -> tuple[T, list[bytes]]:
+    """One request, one answer of that kind, and as many bytes as its fields in `announced` say. Raises EdgeclsError."""
     header = msgspec.json.encode({**request, "model_bytes": len(model), "cache_bytes": len(cache)})
     with place.start() as (stdin, stdout, end):
         try:
@@ -170,14 +142,15 @@ def ask(place: Place, request: Mapping[str, Any], model: bytes = b"", cache: byt
         except OSError:
             pass  # it has died, and its exit status says of what
         while line := _next_line(stdout, place):
-            answer = _parse(line, place)
+            answer = _parse(line, Answer, place)
             if answer.progress is not None:
                 stage, done, total = answer.progress
                 progress(stage, done, total)
             elif answer.error is not None:
                 raise explain_error(answer.error, str(request.get("library", "")), place)
-            elif answer.result is not None:
-                return answer.result, [_take(stdout, answer.result.get(name), place) for name in announced]
+            else:
+                result = _parse(bytes(answer.result), kind, place)
+                return result, [_take(stdout, getattr(result, name), place) for name in announced]
         status, complaint = end()
         raise _died(status, complaint, place)
 
@@ -190,18 +163,16 @@ def _next_line(stdout: IO[bytes], place: Place) -> bytes:
     return stdout.readline(_MAX_LINE)
 
 
-def _parse(line: bytes, place: Place) -> _Answer:
+def _parse(data: bytes, kind: type[T], place: Place) -> T:
     try:
-        return decode_json(line, _Answer)
+        return decode_json(data, kind)
     except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DeviceError(f"{place.name}: the builder's process answers in no known way: {error}",
                           "check that its python3 runs plain scripts, then try again") from None
 
 
-def _take(stdout: IO[bytes], size: object, place: Place) -> bytes:
+def _take(stdout: IO[bytes], size: int, place: Place) -> bytes:
     """Memory grows with what arrives, not with what is announced."""
-    if not isinstance(size, int) or not 0 <= size <= _MAX_BYTES:
-        raise DeviceError(f"{place.name}: the builder's process announces {size!r} bytes", "try again")
     chunks = []
     while size:
         chunk = stdout.read(min(size, 1 << 20))
@@ -216,7 +187,7 @@ class _ParseError(UnsupportedError):
     unsupported: list[Unsupported]
 
 
-def explain_error(error: _Error, library: str, place: Place) -> EdgeclsError:
+def explain_error(error: Refusal, library: str, place: Place) -> EdgeclsError:
     """One sentence and the next step for each kind of refusal."""
     where, words = place.name, _words(error.details)
     if error.kind == "library":
@@ -242,7 +213,7 @@ def explain_error(error: _Error, library: str, place: Place) -> EdgeclsError:
     if error.kind == "parse":
         refused = _ParseError(f"TensorRT cannot compile this network: {words}",
                               "replace these nodes in the model, or compile with --backend tvm for the target's CPU")
-        refused.unsupported = [_unsupported(d) for d in error.details]
+        refused.unsupported = [_unsupported(d) for d in error.details if isinstance(d, Mapping)]
         return refused
     if error.kind == "memory" or any(w in words.lower() for w in ("bad_alloc", "out of memory", "outofmemory")):
         return _out_of_memory(f"the builder ran out of memory on {where}: {words or error.message}")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
+from edgecls.backends.tensorrt.answers import Built, Facts, GpuFound
 from edgecls.backends.tensorrt.assemble import describe_all, make_part, plan_facts
-from edgecls.backends.tensorrt.build import INSTALL, Built, Place, build, facts
+from edgecls.backends.tensorrt.build import INSTALL, Place, build, facts
 from edgecls.backends.tensorrt.network import Network
 from edgecls.backends.tensorrt.recipe import MEMBER, BuiltOn, Part, Recipe, read_recipe
 from edgecls.bundle import read_member, write_bundle
@@ -33,9 +33,10 @@ def finish_bundle(artifact: Artifact, device: Device, output: Path, progress: Pr
         raise BundleError(f"{artifact.path}: its engines are built already", "run it, or compile the model again")
     place = Place(device)
     here = facts(place)
-    gpu = _check_gpu(recipe, here, place)
+    gpu = here.gpu
+    _check_gpu(recipe, gpu, place)
     version = _check_tensorrt(here, place)
-    cache_file = cache_folder() / cache_name(str(gpu["name"]), str(here.get("driver", "")), version)
+    cache_file = cache_folder() / cache_name(gpu.name, here.driver, version)
     cache = _read_cache(cache_file)
     members = {n: read_member(artifact, n) for n in artifact.manifest.members}
     networks, builds, parts = [], [], []
@@ -50,7 +51,7 @@ def finish_bundle(artifact: Artifact, device: Device, output: Path, progress: Pr
     if cache:
         _keep_cache(cache_file, cache, progress)
     recipe = msgspec.structs.replace(recipe, parts=tuple(parts), evidence="", built_on=BuiltOn(
-        gpu=str(gpu["name"]), compute_capability=str(gpu["compute_capability"]), driver=str(here.get("driver", ""))))
+        gpu=gpu.name, compute_capability=gpu.compute_capability, driver=here.driver))
     return _write(artifact, output, members, recipe, networks, builds)
 
 
@@ -69,28 +70,25 @@ def cache_name(gpu: str, driver: str, version: str) -> str:
                     for text in (gpu, driver, f"tensorrt-{version}"))[:200] + ".cache"
 
 
-def _check_gpu(recipe: Recipe, here: dict[str, Any], place: Place) -> dict[str, Any]:
-    gpu: dict[str, Any] = here.get("gpu") or {}
-    if "missing" in gpu or "compute_capability" not in gpu:
-        raise DeviceError(f"{place.name} has no GPU to build for: {gpu.get('missing', 'none was found')}",
+def _check_gpu(recipe: Recipe, gpu: GpuFound, place: Place) -> None:
+    if gpu.missing:
+        raise DeviceError(f"{place.name} has no GPU to build for: {gpu.missing}",
                           "run this on the device with the GPU, or give it: --on ssh://USER@HOST")
-    if gpu["compute_capability"] != recipe.compute_capability:
-        raise BundleError(f"{place.name} has a {gpu.get('name')} of compute capability {gpu['compute_capability']}, "
+    if gpu.compute_capability != recipe.compute_capability:
+        raise BundleError(f"{place.name} has a {gpu.name} of compute capability {gpu.compute_capability}, "
                           f"and the bundle is for {recipe.compute_capability}",
                           "compile the model for that GPU's target")
-    return gpu
 
 
-def _check_tensorrt(here: dict[str, Any], place: Place) -> str:
-    found: dict[str, Any] = here.get("tensorrt") or {}
-    version = str(found.get("version", ""))
-    if not version:
-        raise MissingExtraError(f"TensorRT cannot be loaded on {place.name}: {found.get('missing', 'not there')}",
+def _check_tensorrt(here: Facts, place: Place) -> str:
+    """Its version."""
+    found = here.tensorrt
+    if found.missing:
+        raise MissingExtraError(f"TensorRT cannot be loaded on {place.name}: {found.missing}", INSTALL["tensorrt"])
+    if not found.version.startswith(SUPPORTED):
+        raise MissingExtraError(f"{place.name} has TensorRT {found.version}, and engines are built with 10 or 11",
                                 INSTALL["tensorrt"])
-    if not version.startswith(SUPPORTED):
-        raise MissingExtraError(f"{place.name} has TensorRT {version}, and engines are built with 10 or 11",
-                                INSTALL["tensorrt"])
-    return version
+    return found.version
 
 
 def _network(artifact: Artifact, part: Part, members: dict[str, bytes]) -> Network:

@@ -19,6 +19,9 @@ _TENSOR = re.compile(r"\{ Name: (?P<name>.*?), Dimensions: \[(?P<dims>[-0-9,]*)\
                      r"Datatype: (?P<type>\w+), Format: (?P<format>.*?) \}(?=, \{| \])")
 _PROFILE = re.compile(r"\[profile ([0-9]{1,4})\]")
 _GRAPH = re.compile(r"_(myl[0-9]+)(?:_[0-9]+)?$")
+_NUMBER = re.compile(r"-?[0-9]{1,10}")
+_MAX_ELEMENTS = 1 << 36
+_MAX_TEXT = 2000
 _NODE = re.compile(r"\[ONNX Layer: ([^\]]*)\]")
 _TYPES = {"float": ("fp32", 4), "half": ("fp16", 2), "int8": ("int8", 1), "int32": ("int32", 4), "int64": ("int64", 8),
           "bool": ("bool", 1), "bfloat16": ("bf16", 2), "bf16": ("bf16", 2), "fp8": ("fp8", 1), "uint8": ("uint8", 1),
@@ -112,16 +115,17 @@ def _from_line(line: str) -> EngineLayer:
 
 
 def _tensors(text: str) -> tuple[Tensor, ...]:
-    return tuple(_tensor(m["name"], [int(d) for d in m["dims"].split(",") if d], m["type"], m["format"])
-                 for m in _TENSOR.finditer(f"{text} ]"))
+    return tuple(_tensor(m["name"], [int(d) for d in m["dims"].split(",") if _NUMBER.fullmatch(d)], m["type"],
+                         m["format"]) for m in _TENSOR.finditer(f"{text} ]"))
 
 
 def _from_json(row: Mapping[str, Any]) -> EngineLayer:
     """TensorRT 10 and 11: tensors have "Dimensions" and "Format/Datatype" ("Half NHWC", or words with the type)."""
     return EngineLayer(
-        name=str(row.get("Name", "?")), kind=str(row.get("LayerType", "?")), tactic=str(row.get("TacticName", "")),
-        nodes=_nodes(str(row.get("Metadata", ""))), inputs=_json_tensors(row.get("Inputs")),
-        outputs=_json_tensors(row.get("Outputs")), constants=_json_weights(row))
+        name=_text(row.get("Name", "?")), kind=_text(row.get("LayerType", "?")),
+        tactic=_text(row.get("TacticName", "")), nodes=_nodes(_clean(str(row.get("Metadata", "")))),
+        inputs=_json_tensors(row.get("Inputs")), outputs=_json_tensors(row.get("Outputs")),
+        constants=_json_weights(row))
 
 
 def _json_tensors(rows: Any) -> tuple[Tensor, ...]:
@@ -144,8 +148,19 @@ def _json_weights(row: Mapping[str, Any]) -> tuple[Tensor, ...]:
 
 
 def _tensor(name: str, shape: Sequence[int], dtype: str, layout: str) -> Tensor:
-    return Tensor(name=name, shape=tuple(shape), dtype=_TYPES.get(dtype.lower(), (dtype.lower(), 0))[0],
-                  layout=next((short for words, short in _LAYOUTS if words in layout), layout.strip()))
+    plausible = all(-1 <= n < 1 << 31 for n in shape) and math.prod(map(abs, shape)) <= _MAX_ELEMENTS
+    return Tensor(name=_text(name), shape=tuple(shape) if plausible else (),
+                  dtype=_text(_TYPES.get(dtype.lower(), (dtype.lower(), 0))[0]),
+                  layout=next((short for words, short in _LAYOUTS if words in layout), _text(layout.strip())))
+
+
+def _text(value: Any) -> str:
+    return _clean(str(value)[:_MAX_TEXT])
+
+
+def _clean(text: str) -> str:
+    """JSON can spell halves of surrogate pairs, which no UTF-8 can hold."""
+    return text.encode(errors="replace").decode()
 
 
 def _nodes(metadata: str) -> tuple[str, ...]:

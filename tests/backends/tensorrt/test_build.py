@@ -208,7 +208,7 @@ def test_a_device_that_falls_silent_is_one_error(monkeypatch, tmp_path):
 
 
 def test_without_a_gpu_a_plan_is_not_even_tried():
-    if "missing" not in facts(Place())["gpu"]:
+    if not facts(Place()).gpu.missing:
         pytest.skip("this machine has a GPU: pytest -m gpu tests the rest")
     _, plan, _ = build(network_of(residual()), "tensorrt_rtx", capability="8.6")
     with pytest.raises(DeviceError, match="no GPU"):

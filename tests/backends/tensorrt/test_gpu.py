@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from edgecls.backends.tensorrt import TensorRTBackend, TensorRTOptions
+from edgecls.backends.tensorrt.answers import GpuFound
 from edgecls.backends.tensorrt.build import Library
 from edgecls.backends.tensorrt.driver import open_driver
 from edgecls.backends.tensorrt.driver.interface import DRIVERS
@@ -42,7 +43,7 @@ def bundle(library, tmp_path):
         need_bindings()
         graph = set_precision(optimize_graph(exported, batches), PrecisionOptions(precision=precision))
         backend, device = TensorRTBackend(), LocalDevice()
-        artifact = backend.compile(graph, board_for(library, here()), TensorRTOptions(), tmp_path / "made.ecls")
+        artifact = backend.compile(graph, board_for(library, here().gpu), TensorRTOptions(), tmp_path / "made.ecls")
         return artifact if artifact.manifest.finished else backend.finish(artifact, device, tmp_path / "finished.ecls")
 
     return make
@@ -71,7 +72,7 @@ def test_a_finished_engine_says_where_it_was_built_and_how_it_fused(bundle):
     artifact = bundle(residual())
     if artifact.manifest.runtime == "tensorrt":
         recipe = read_recipe(artifact)
-        assert recipe.built_on is not None and recipe.built_on.gpu == here()["gpu"]["name"]
+        assert recipe.built_on is not None and recipe.built_on.gpu == here().gpu.name
     assert artifact.manifest.plans[0].engine_layers == len(artifact.manifest.layers) > 0
 
 
@@ -101,8 +102,8 @@ def test_a_driver_moves_bytes_there_and_back(name):
 @needs_rtx
 def test_a_plan_for_another_capability_is_refused(tmp_path):
     need_bindings()
-    other = next(c for c in ("8.6", "8.9", "12.0") if c != here()["gpu"]["compute_capability"])
-    board = board_for("tensorrt_rtx", {"gpu": {"name": "other", "compute_capability": other, "memory_mb": 1}})
+    other = next(c for c in ("8.6", "8.9", "12.0") if c != here().gpu.compute_capability)
+    board = board_for("tensorrt_rtx", GpuFound(name="other", compute_capability=other))
     graph = set_precision(optimize_graph(residual()), PrecisionOptions(precision="fp16"))
     artifact = TensorRTBackend().compile(graph, board, TensorRTOptions(), tmp_path / "other.ecls")
     with pytest.raises(BundleError, match="compute capability"):

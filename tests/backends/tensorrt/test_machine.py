@@ -8,15 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from edgecls.backends.tensorrt.answers import Facts, GpuFound, LibraryFound
 from tests.backends.tensorrt.machine import here, suiting, why_not
 
 
 def machine(name, capability, *, tensorrt="10.7.0", rtx="1.7.1"):
     def library(version):
-        return {"version": version} if version else {"missing": "No module named it"}
+        return LibraryFound(version=version) if version else LibraryFound(missing="No module named it")
 
-    return {"gpu": {"name": name, "compute_capability": capability, "memory_mb": 1}, "tensorrt": library(tensorrt),
-            "tensorrt_rtx": library(rtx)}
+    gpu = GpuFound(name=name, compute_capability=capability) if name else GpuFound(missing="no NVIDIA driver")
+    return Facts(gpu=gpu, tensorrt=library(tensorrt), tensorrt_rtx=library(rtx))
 
 
 @pytest.mark.parametrize(("found", "precision", "library", "reason"), [
@@ -30,7 +31,7 @@ def machine(name, capability, *, tensorrt="10.7.0", rtx="1.7.1"):
     (machine("Orin", "8.7", rtx=None), "fp32", "tensorrt", "not for a Orin"),
     (machine("Orin", "8.7", tensorrt="8.6.1"), "fp32", None, "8.6.1 is neither 10 nor 11"),
     (machine("NVIDIA H100 PCIe", "9.0"), "fp16", "tensorrt", "not for a NVIDIA H100"),
-    ({**machine("", ""), "gpu": {"missing": "no NVIDIA driver"}}, "fp16", None, "needs an NVIDIA GPU"),
+    (machine("", ""), "fp16", None, "needs an NVIDIA GPU"),
 ])
 def test_the_library_suits_the_gpu(found, precision, library, reason):
     chosen, why = suiting(found, precision)
@@ -38,7 +39,7 @@ def test_the_library_suits_the_gpu(found, precision, library, reason):
     assert library is None or why_not(library, found, precision) == ""
 
 
-@pytest.mark.skipif("missing" not in here()["gpu"], reason="this machine has a GPU")
+@pytest.mark.skipif(not here().gpu.missing, reason="this machine has a GPU")
 def test_without_a_gpu_its_tests_are_not_run_and_say_why():
     root = Path(__file__).parents[3]
     outcome = subprocess.run(

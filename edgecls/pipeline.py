@@ -77,6 +77,9 @@ def compile_model(model: Path, target: Target, output: Path, *, backend: str | N
     if target.gpu is not None and chosen.name == "tvm":
         note(f"compiled for the CPU of {target.name} ({target.cpu.name}); leave --backend out to compile for its GPU")
     graph = set_precision(_optimize(_load(model, note), batches, progress), precision, progress)
+    if graph.precision.beyond_fp16:
+        note(f"note: in float32, since a constant that they read is beyond float16's largest number, 65504: "
+             f"{', '.join(graph.precision.beyond_fp16)}")
     return chosen.compile(graph, target, options or chosen.options_type(), output, progress)
 
 

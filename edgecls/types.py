@@ -144,13 +144,15 @@ PrecisionName = Literal["fp32", "fp16", "int8"]
 
 
 class Precision(Frozen):
-    """What a network computes in, written into its graph. kept_fp32: nodes that stay float32.
+    """What a network computes in, written into its graph. kept_fp32: nodes that stay float32. beyond_fp16: those
+    of them that had to, since they read a constant that float16 cannot hold.
 
     For int8: calibration (method), how many images, and calibration_hash, which tells which images.
     """
 
     kind: PrecisionName = "fp32"
     kept_fp32: tuple[str, ...] = ()
+    beyond_fp16: tuple[str, ...] = ()
     calibration: str = ""
     calibration_images: int = 0
     calibration_hash: str = ""

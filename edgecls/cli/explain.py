@@ -72,7 +72,11 @@ def _precision(precision: Precision) -> str:
     if precision.calibration:
         text += (f", ranges by {precision.calibration} over {precision.calibration_images} images "
                  f"(sha256 {precision.calibration_hash[:16]})")
-    return text + (f"; in float32: {', '.join(precision.kept_fp32)}" if precision.kept_fp32 else "")
+    if precision.kept_fp32:
+        text += f"; in float32: {', '.join(precision.kept_fp32)}"
+    if precision.beyond_fp16:
+        text += f" (constants beyond float16's range in {', '.join(precision.beyond_fp16)})"
+    return text
 
 
 def _facts(bundle: Path, digest: str, manifest: Manifest) -> list[str]:

@@ -157,6 +157,16 @@ def test_precision_flags_that_cannot_be_meant(arguments, words, road, cli, tmp_p
     assert outcome.status == 2 and words in outcome.err and list(tmp_path.iterdir()) == []
 
 
+def test_constants_beyond_half_are_named(cli, tmp_path):
+    from tests.passes.precision.networks import large_constant
+
+    (tmp_path / "m.onnx").write_bytes(large_constant(1e-6, 1e6).onnx)
+    outcome = cli("compile", tmp_path / "m.onnx", "-t", "native", "--backend", "reference", "--precision", "fp16",
+                  "-o", tmp_path / "m.ecls")
+    assert outcome.status == 0 and "beyond float16's largest number, 65504: mul" in outcome.err
+    assert "in float32: mul (constants beyond float16's range in mul)" in cli("explain", tmp_path / "m.ecls").out
+
+
 def test_a_cpu_does_not_compile_half_precision(road, cli, tmp_path):
     outcome = cli("compile", road.model, "-t", "raspberry-pi-4", "--precision", "fp16", "-o", tmp_path / "never.ecls")
     assert outcome.status == 2 and "--backend reference" in outcome.err

@@ -6,31 +6,54 @@ import warnings
 from collections.abc import Collection
 from typing import Any
 
+import numpy as np
 import onnx
+from onnx import numpy_helper
 
 from edgecls.oracle import import_onnxruntime
 from edgecls.passes.network import reads
+from edgecls.types import Array
+
+LARGEST = 65504.0
 
 
 def to_half(model: onnx.ModelProto, keep: Collection[str] = ()) -> onnx.ModelProto:
-    """`model` in float16, except the nodes named in `keep`; inputs and outputs keep their type. Uses `model` up.
+    """`model` in float16, except the nodes named in `keep` and those of beyond_range(); inputs and outputs keep their
+    type. Uses `model` up.
 
-    Weights beyond float16's range become its largest number. Operators that have no float16 version by ONNX's
+    Operators that have no float16 version by ONNX's
     definition, or lose too much in it (onnxruntime.transformers.float16.DEFAULT_OP_BLOCK_LIST), stay float32.
     """
     import_onnxruntime()
     from onnxruntime.transformers.float16 import convert_float_to_float16
     from onnxruntime.transformers.onnx_model import OnnxModel
 
+    kept = sorted({*keep, *beyond_range(model)})
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # one for each weight tensor with a number beyond the range
-        half: Any = convert_float_to_float16(model, keep_io_types=True, node_block_list=sorted(keep))
+        warnings.simplefilter("ignore")  # one for each weight tensor with a number too small for float16
+        half: Any = convert_float_to_float16(model, keep_io_types=True, node_block_list=kept)
     for field in (half.graph.node, half.graph.value_info):
         _keep_first(field)  # a value that two float32 nodes read is cast twice, under the same names
     _join_islands(half.graph)
     OnnxModel.graph_topological_sort(half.graph)  # it appends its Cast nodes at the end
     result: onnx.ModelProto = half
     return result
+
+
+def beyond_range(model: onnx.ModelProto) -> tuple[str, ...]:
+    """The nodes that read a finite constant beyond float16's range, which would become its largest number.
+
+    Not Clip: a bound that no float16 number reaches bounds nothing, and neither does the largest of them.
+    """
+    graph = model.graph
+    written = ((node.output[0], a.t) for node in graph.node if node.op_type == "Constant" for a in node.attribute)
+    large = {name for name, tensor in (*((t.name, t) for t in graph.initializer), *written)
+             if tensor.data_type == onnx.TensorProto.FLOAT and _exceeds(numpy_helper.to_array(tensor))}
+    return tuple(node.name for node in graph.node if node.op_type != "Clip" and large.intersection(reads(node)))
+
+
+def _exceeds(values: Array) -> bool:
+    return bool((np.abs(values[np.isfinite(values)]) > LARGEST).any())
 
 
 def _join_islands(graph: onnx.GraphProto) -> None:

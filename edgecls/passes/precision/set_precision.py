@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 import msgspec
 import numpy as np
@@ -14,7 +14,7 @@ from edgecls.errors import DataError, ModelError
 from edgecls.interfaces import Progress, silent
 from edgecls.passes.evaluate import run
 from edgecls.passes.network import Network
-from edgecls.passes.precision.half import to_half
+from edgecls.passes.precision.half import beyond_range, to_half
 from edgecls.passes.precision.images import CalibrationImages
 from edgecls.passes.precision.int8 import QUANTIZED, calibrate, to_int8
 from edgecls.passes.precision.options import PrecisionOptions
@@ -47,7 +47,8 @@ def set_precision(graph: OptimizedGraph, options: PrecisionOptions, progress: Pr
     def lower(model: onnx.ModelProto, keep: frozenset[str]) -> onnx.ModelProto:
         return to_half(model, keep) if options.precision == "fp16" else to_int8(model, ranges, keep)
 
-    keep = _kept(graph.onnx[smallest], lower, options, images, smallest, progress)
+    must = beyond_range(onnx.load_from_string(graph.onnx[smallest])) if options.precision == "fp16" else ()
+    keep = _kept(graph.onnx[smallest], must, lower, options, images, smallest, progress)
     models: dict[int, bytes] = {}
     record = None
     for done, batch in enumerate(graph.batches):
@@ -56,7 +57,7 @@ def set_precision(graph: OptimizedGraph, options: PrecisionOptions, progress: Pr
         models[batch] = model.SerializeToString(deterministic=True)
         record = record or _record(options.precision, graph.onnx[batch], models[batch])
     assert record is not None
-    facts = Precision(kind=options.precision, kept_fp32=keep)
+    facts = Precision(kind=options.precision, kept_fp32=keep, beyond_fp16=must)
     if ranges is not None and images is not None:
         facts = msgspec.structs.replace(facts, calibration=options.calibration, calibration_images=len(images.paths),
                                         calibration_hash=images.hash)
@@ -75,12 +76,12 @@ def _check(options: PrecisionOptions) -> None:
                         "add --precision fp16 or --precision int8, or leave it out")
 
 
-def _kept(model: bytes, lower: Lower, options: PrecisionOptions, images: CalibrationImages | None, batch: int,
-          progress: Progress) -> tuple[str, ...]:
-    """The nodes that stay float32, in the order of the graph."""
+def _kept(model: bytes, must: Collection[str], lower: Lower, options: PrecisionOptions,
+          images: CalibrationImages | None, batch: int, progress: Progress) -> tuple[str, ...]:
+    """The nodes that stay float32, those of `must` among them, in the order of the graph."""
     nodes = onnx.load_from_string(model).graph.node
     names = [node.name for node in nodes]
-    kept: set[str] = set()
+    kept: set[str] = set(must)
     for pattern in options.keep_fp32:
         matching = [n for n in names if n == pattern] or fnmatch.filter(names, pattern)
         if not matching:

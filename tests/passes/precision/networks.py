@@ -27,9 +27,19 @@ def overflowing() -> ExportedGraph:
     """Its scale/unscale pair leaves float16's range in the middle; everything else is well-behaved."""
     b = Builder()
     x = b.node("Relu", convolution(b.input("x", ("batch", 3, 9, 7)), b, 3, 5), name="before")
-    x = b.node("Mul", x, b.constant(1e6, np.float32), name="scale")
-    x = b.node("Div", x, b.constant(1e6, np.float32), name="unscale")
+    x = b.node("Mul", x, b.constant(6e4, np.float32), name="scale")
+    x = b.node("Div", x, b.constant(6e4, np.float32), name="unscale")
     b.output(convolution(x, b, 5, 4), "y")
+    return b.finish()
+
+
+def large_constant(weight: float, factor: float) -> ExportedGraph:
+    """Conv -> Flatten -> Mul, whose weights are of size `weight` and which multiplies by `factor`."""
+    b = Builder()
+    x = b.node("Conv", b.input("x", ("batch", 3, 4, 4)), b.constant(
+        np.random.default_rng(0).standard_normal((10, 3, 4, 4)).astype(np.float32) * np.float32(weight), np.float32),
+        name="conv")
+    b.output(b.node("Mul", b.node("Flatten", x, name="flatten"), b.constant(factor, np.float32), name="mul"), "y")
     return b.finish()
 
 

@@ -9,8 +9,8 @@ import pytest
 from edgecls.errors import DataError, ModelError
 from edgecls.passes import optimize_graph
 from edgecls.passes.precision import PrecisionOptions, set_precision
-from tests.models import MODELS, random_feed, run_onnxruntime
-from tests.passes.precision.networks import constants, overflowing, parsed
+from tests.models import MODELS, Builder, random_feed, run_onnxruntime
+from tests.passes.precision.networks import constants, large_constant, overflowing, parsed
 
 FP16 = PrecisionOptions(precision="fp16")
 FLOAT, HALF = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16
@@ -75,6 +75,26 @@ def test_an_overflow_is_an_error_and_an_island_cures_it():
     assert graph.passes[-1].max_difference < 1e-2
     between = [n for n in parsed(graph).graph.node if n.op_type == "Cast"]
     assert len(between) == 4  # at both ends of the network and of the island, none inside it
+
+
+@pytest.mark.parametrize(("weight", "factor", "kept"), [(1e-6, 1e6, ("mul",)), (1e-2, 6e4, ())])
+def test_a_constant_beyond_the_range_keeps_its_readers_float(weight, factor, kept):
+    exported = large_constant(weight, factor)
+    graph = set_precision(optimize_graph(exported, [1, 3]), FP16)
+    assert graph.precision.beyond_fp16 == graph.precision.kept_fp32 == kept
+    for batch in (1, 3):
+        onnx.checker.check_model(parsed(graph, batch), full_check=True)
+        feed = random_feed(exported, batch)
+        wanted, got = run_onnxruntime(exported, feed)["y"], outputs(graph, batch, feed)["y"]
+        assert np.abs(got - wanted).max() <= 0.05 * np.abs(wanted).max()  # weights of 1e-6 keep 4 bits
+
+
+def test_bounds_and_infinities_beyond_the_range_lose_nothing_in_half():
+    b = Builder()
+    x = b.node("Clip", b.input("x", ("batch", 9)), b.constant(0, np.float32), b.constant(3e38, np.float32))
+    b.output(b.node("Where", b.constant([True] * 4 + [False] * 5, bool), x, b.constant(-np.inf, np.float32)), "y")
+    graph = set_precision(optimize_graph(b.finish()), FP16)
+    assert graph.precision.kept_fp32 == ()
 
 
 def test_sensitivity_finds_the_layers_that_disturb_most():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,9 @@ from edgecls.passes.network import reads
 from edgecls.types import Array
 
 LARGEST = 65504.0
+MOVES = frozenset({"Cast", "Clip", "Concat", "Constant", "Expand", "Flatten", "Gather", "Identity", "MaxPool", "Pad",
+                   "Relu", "Reshape", "Shape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"})
+"""They move or choose values: in float16 they lose nothing that their input has not lost."""
 
 
 def to_half(model: onnx.ModelProto, keep: Collection[str] = ()) -> onnx.ModelProto:
@@ -50,6 +53,31 @@ def beyond_range(model: onnx.ModelProto) -> tuple[str, ...]:
     large = {name for name, tensor in (*((t.name, t) for t in graph.initializer), *written)
              if tensor.data_type == onnx.TensorProto.FLOAT and _exceeds(numpy_helper.to_array(tensor))}
     return tuple(node.name for node in graph.node if node.op_type != "Clip" and large.intersection(reads(node)))
+
+
+def between(model: onnx.ModelProto, keep: Collection[str]) -> frozenset[str]:
+    """The nodes that only move values from a node in `keep` to another one, or from one of the network's ends to it:
+    in float16 they would overflow with what the nodes in `keep` are kept for.
+    """
+    graph = model.graph
+    starts, ends = {v.name for v in graph.input}, {v.name for v in graph.output}
+    after, out = _reached(graph.node, keep, set()), _reached(graph.node, (), starts)
+    backwards = [onnx.NodeProto(name=n.name, op_type=n.op_type, input=n.output, output=list(reads(n)))
+                 for n in reversed(graph.node)]
+    before, into = _reached(backwards, keep, set()), _reached(backwards, (), ends)
+    return (after & (before | into)) | (out & before)
+
+
+def _reached(nodes: Iterable[onnx.NodeProto], keep: Collection[str], values: set[str]) -> frozenset[str]:
+    """Of MOVES, all that lie behind `values` and the nodes in `keep`, with nothing else between. nodes: in order."""
+    found = set()
+    for node in nodes:
+        behind = node.op_type in MOVES and not values.isdisjoint(reads(node))
+        if behind:
+            found.add(node.name)
+        if behind or node.name in keep:
+            values.update(node.output)
+    return frozenset(found - set(keep))
 
 
 def _exceeds(values: Array) -> bool:

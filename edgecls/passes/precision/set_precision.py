@@ -14,17 +14,13 @@ from edgecls.errors import DataError, ModelError
 from edgecls.interfaces import Progress, silent
 from edgecls.passes.evaluate import run
 from edgecls.passes.network import Network
-from edgecls.passes.precision.half import beyond_range, to_half
+from edgecls.passes.precision.half import MOVES, between, beyond_range, to_half
 from edgecls.passes.precision.images import CalibrationImages
 from edgecls.passes.precision.int8 import QUANTIZED, calibrate, to_int8
 from edgecls.passes.precision.options import PrecisionOptions
 from edgecls.passes.precision.sensitivity import Lower, most_sensitive
 from edgecls.passes.verify import random_feed
 from edgecls.types import Array, OptimizedGraph, PassRecord, Precision
-
-_HARMLESS = frozenset({"Cast", "Clip", "Concat", "Constant", "Expand", "Flatten", "Gather", "Identity", "MaxPool",
-                       "Pad", "Relu", "Reshape", "Shape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"})
-"""They move or choose values: in float16 they lose nothing that their input has not lost."""
 
 
 def set_precision(graph: OptimizedGraph, options: PrecisionOptions, progress: Progress = silent) -> OptimizedGraph:
@@ -91,9 +87,11 @@ def _kept(model: bytes, must: Collection[str], lower: Lower, options: PrecisionO
         kept.update(matching)
     if options.keep_sensitive:
         candidates = [node.name for node in nodes if node.name not in kept and (
-            node.op_type in QUANTIZED if options.precision == "int8" else node.op_type not in _HARMLESS)]
+            node.op_type in QUANTIZED if options.precision == "int8" else node.op_type not in MOVES)]
         feed = next(images.feeds(batch, silent)) if images is not None else random_feed(Network.parse(model))
         kept.update(most_sensitive(model, lower, candidates, feed, options.keep_sensitive, progress))
+    if options.precision == "fp16":
+        kept.update(between(onnx.load_from_string(model), kept))
     return tuple(name for name in names if name in kept)
 
 

@@ -64,8 +64,8 @@ class Loaded(Frozen):
 class Built(Frozen):
     """What a build gives beside the plan. network_types: network layers by the type of their first output.
 
-    layers, inspector: the builder's table of engine layers, from its log or from EngineInspector. memory: bytes of
-    activation and weights, by the builder's own count.
+    layers, inspector: the builder's table of engine layers, from its log, or one of EngineInspector for each profile.
+    memory: bytes of activation and weights, by the builder's own count.
     """
 
     version: Text
@@ -74,7 +74,7 @@ class Built(Frozen):
     network_types: Annotated[dict[Text, Count], msgspec.Meta(max_length=100)]
     layers: str
     memory: Annotated[dict[Text, Bytes], msgspec.Meta(max_length=100)]
-    inspector: str
+    inspector: Annotated[list[str], msgspec.Meta(max_length=1000)]
     plan_bytes: Blob
     cache_bytes: Blob = 0
 

@@ -24,8 +24,14 @@ from edgecls.types import Layer, PlanFacts
 
 def engine_layers(network: Network, built: Built) -> dict[int, list[EngineLayer]]:
     """By batch size: EngineInspector's, where there was a GPU; else those of the builder's log."""
-    found = layers_from_inspector(built.inspector) or layers_from_log(built.layers)
-    return dict(zip(network.batches, by_profile(found, len(network.batches)), strict=True))
+    count = len(network.batches)
+    tables = [layers_from_inspector(text) for text in built.inspector]
+    if len(tables) == count and all(tables):
+        # a table tells of its own profile, or of all
+        found = [by_profile(table, count)[index] or table for index, table in enumerate(tables)]
+    else:
+        found = by_profile(layers_from_log(built.layers), count)
+    return dict(zip(network.batches, found, strict=True))
 
 
 def make_part(network: Network, built: Built | None, known: Mapping[str, Any]) -> Part:

@@ -66,10 +66,10 @@ class EngineLayer(Frozen):
 
 def layers_from_log(text: str) -> list[EngineLayer]:
     """The table of engine layers as the builder logs it with ProfilingVerbosity.DETAILED; lines of no layer are
-    passed over, and so are "signal" and "wait", by which streams wait for one another: they have no tensors.
+    passed over.
     """
     rows = [_from_line(line) for line in text.splitlines() if line.startswith("Name: ")]
-    return [row for row in rows if row.inputs or row.outputs or row.nodes]
+    return [row for row in rows if _is_layer(row)]
 
 
 def layers_from_inspector(text: str) -> list[EngineLayer]:
@@ -78,7 +78,13 @@ def layers_from_inspector(text: str) -> list[EngineLayer]:
         rows = json.loads(text)["Layers"]
     except (ValueError, KeyError, TypeError, RecursionError):
         return []
-    return [_from_json(row) for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+    found = [_from_json(row) for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+    return [row for row in found if _is_layer(row)]
+
+
+def _is_layer(row: EngineLayer) -> bool:
+    """Not "signal" and "wait", by which streams wait for one another: they have no tensors."""
+    return bool(row.inputs or row.outputs or row.nodes)
 
 
 def by_profile(layers: Sequence[EngineLayer], profiles: int) -> list[list[EngineLayer]]:
@@ -135,7 +141,7 @@ def _json_tensors(rows: Any) -> tuple[Tensor, ...]:
             dims = row.get("Dimensions")
             shape = [d for d in dims if isinstance(d, int)] if isinstance(dims, list) else []
             text = f"{row.get('Datatype', '')} {row.get('Format', '')} {row.get('Format/Datatype', '')}"
-            word = next((w for w in re.findall(r"[A-Za-z0-9]+", text) if w.lower() in _TYPES), "?")
+            word = next((w for w in re.findall(r"[A-Za-z0-9]+", text) if w.lower() in _TYPES), "unknown")
             made.append(_tensor(str(row.get("Name", "?")), shape, word, text))
     return tuple(made)
 

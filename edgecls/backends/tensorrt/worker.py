@@ -293,14 +293,27 @@ def make_monitor(trt: Any, progress: Progress) -> Any:
     return Monitor()
 
 
-def inspect(trt: Any, logger: Any, plan: bytes, request: Any) -> str:
-    """EngineInspector's JSON, where there is a GPU that can take the plan; else ""."""
+def inspect(trt: Any, logger: Any, plan: bytes, request: Any) -> list[str]:
+    """EngineInspector's JSON of each profile, where there is a GPU that can take the plan; else [].
+
+    Only with a context that knows its shapes does it tell dimensions and types of an engine with several.
+    """
     if request["compute_capability"] is not None:
-        return ""
-    engine = begin(trt.Runtime, logger).deserialize_cuda_engine(plan)
-    if engine is None:
-        return ""
-    return str(engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON))
+        return []
+    runtime = begin(trt.Runtime, logger)  # a name, because the engine does not keep it alive
+    engine = runtime.deserialize_cuda_engine(plan)
+    tables: list[str] = []
+    for index, shapes in enumerate(request["profiles"] or [{}]):
+        context = engine.create_execution_context() if engine is not None else None
+        if context is None or (index and not context.set_optimization_profile_async(index, 0)):
+            return []
+        if not all(context.set_input_shape(name, tuple(shape)) for name, shape in shapes.items()):
+            return []
+        inspector = engine.create_engine_inspector()
+        inspector.execution_context = context
+        tables.append(str(inspector.get_engine_information(trt.LayerInformationFormat.JSON)))
+        del inspector, context  # in this order, and before the next one asks for memory
+    return tables
 
 
 def load_plan(request: Any, blobs: Any, progress: Progress) -> Answer:

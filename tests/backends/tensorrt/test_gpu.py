@@ -69,11 +69,15 @@ def test_both_times_are_measured(bundle):
 
 
 def test_a_finished_engine_says_where_it_was_built_and_how_it_fused(bundle):
-    artifact = bundle(residual())
+    artifact = bundle(residual(), batches=(1, 3))
     if artifact.manifest.runtime == "tensorrt":
         recipe = read_recipe(artifact)
         assert recipe.built_on is not None and recipe.built_on.gpu == here().gpu.name
-    assert artifact.manifest.plans[0].engine_layers == len(artifact.manifest.layers) > 0
+    for plan in artifact.manifest.plans:
+        rows = [row for row in artifact.manifest.layers if row.batch == plan.batch]
+        assert plan.engine_layers == len(rows) > 0
+        fused = max((row for row in rows if {"second", "add", "relu"} <= set(row.onnx_nodes)), key=lambda r: r.flops)
+        assert fused.precision == "fp16" and fused.activation_bytes >= 3 * plan.batch * 64 * 56 * 56 * 2
 
 
 @pytest.mark.parametrize("name", DRIVERS)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgecls.backends.tensorrt.answers import Built
+from edgecls.backends.tensorrt.assemble import describe_all, engine_layers
 from edgecls.backends.tensorrt.inspection import (
     Tensor,
     by_profile,
@@ -14,6 +17,8 @@ from edgecls.backends.tensorrt.inspection import (
     layers_from_inspector,
     layers_from_log,
 )
+from edgecls.backends.tensorrt.network import networks
+from tests.backends.tensorrt.networks import half, residual
 
 
 def tensor(name, shape, dtype, words="(NHWC) Channel major format"):
@@ -71,6 +76,75 @@ def test_the_inspectors_json():
     assert layer.nodes == ("conv", "add", "relu") and layer.precision == "fp16"
     assert layer.constants[0].bytes == 36864 * 2 and layer.outputs[0].layout == "NHWC"
     assert layer.inputs[0].dtype == "fp16"
+
+
+def documented(batch, profile=0, bound=True):
+    """What TensorRT 10 answers for one convolution block, in the form of its documentation (Engine Inspector)."""
+    def one(name, *shape):
+        return {"Name": name, "Location": "Device", "Dimensions": [batch if bound else -1, *shape],
+                "Format/Datatype": "Channel major FP16 format where channel % 8 == 0" if bound else
+                "N/A due to dynamic shapes"}
+
+    mark = f" [profile {profile}]" if profile else ""
+    return [
+        {"Name": f"wait{mark}", "LayerType": "wait", "Inputs": [], "Outputs": [], "Metadata": ""},
+        {"Name": f"second + add + relu{mark}", "LayerType": "CaskConvolution",
+         "Inputs": [one("a", 64, 56, 56), one("x", 64, 56, 56)], "Outputs": [one("y", 64, 56, 56)],
+         "ParameterType": "Convolution", "Kernel": [3, 3], "Groups": 1, "Weights": {"Type": "Half", "Count": 36864},
+         "Bias": {"Type": "Half", "Count": 64}, "Activation": "RELU", "TacticName": "sm80_xmma_fprop", "StreamId": 0,
+         "Metadata": "[ONNX Layer: second]\x1e[ONNX Layer: add]\x1e[ONNX Layer: relu]"},
+        {"Name": f"signal{mark}", "LayerType": "signal", "Inputs": [], "Outputs": [], "Metadata": ""}]
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_each_batch_size_has_the_rows_of_its_own_profile(whole):
+    """whether the table of one profile lists the others as well, without their dimensions, is the library's affair."""
+    network = networks(half(residual(), 1, 3))[0]
+    tables = [documented(1), documented(3, 1)]
+    if whole:
+        tables = [documented(1) + documented(-1, 1, bound=False), documented(-1, bound=False) + documented(3, 1)]
+    built = Built(version="10.7.0", seconds=1, network_layers=9, network_types={}, layers="", memory={}, plan_bytes=0,
+                  inspector=[json.dumps({"Layers": table, "Bindings": ["x", "y"]}) for table in tables])
+    assert network.batches == (1, 3)
+    for batch, rows in engine_layers(network, built).items():
+        (row,) = rows
+        assert row.nodes == ("second", "add", "relu") and row.precision == "fp16"
+        assert [t.shape for t in (*row.inputs, *row.outputs)] == [(batch, 64, 56, 56)] * 3
+    rows = describe_all([network], [built], (1, 3))
+    assert [(r.batch, r.op, r.activation_bytes) for r in rows] == [
+        (batch, "Conv+Add+Relu", 3 * batch * 64 * 56 * 56 * 2) for batch in (1, 3)]
+
+
+def test_the_worker_asks_for_each_profile_with_its_shapes():
+    """The engine is a FAKE: it tells what its inspector was bound to."""
+    from types import SimpleNamespace
+
+    from edgecls.backends.tensorrt import worker
+
+    class Context:
+        profile, shape = 0, None
+
+        def set_optimization_profile_async(self, index, stream):
+            self.profile = index
+            return True
+
+        def set_input_shape(self, name, shape):
+            self.shape = (name, shape)
+            return True
+
+    def inspector():
+        made = SimpleNamespace(execution_context=None)
+        made.get_engine_information = lambda form: f"{made.execution_context.profile} {made.execution_context.shape}"
+        return made
+
+    engine = SimpleNamespace(create_execution_context=Context, create_engine_inspector=inspector)
+    trt = SimpleNamespace(LayerInformationFormat=SimpleNamespace(JSON=1), Runtime=lambda logger: SimpleNamespace(
+        deserialize_cuda_engine=lambda plan: engine))
+    request = {"compute_capability": None, "profiles": [{"x": [1, 3]}, {"x": [8, 3]}]}
+    assert worker.inspect(trt, None, b"", request) == ["0 ('x', (1, 3))", "1 ('x', (8, 3))"]
+    assert worker.inspect(trt, None, b"", {**request, "profiles": []}) == ["0 None"]
+    engine.create_execution_context = lambda: None  # no memory: the builder's log must do
+    assert worker.inspect(trt, None, b"", request) == []
 
 
 @given(st.text() | st.recursive(st.none() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(

@@ -19,9 +19,10 @@ from edgecls.bundle import read_member
 from edgecls.errors import BundleError, DeviceError
 from edgecls.interfaces import Device
 from edgecls.runtime.feed import at_batch, spec_bytes
-from edgecls.types import Array, Artifact, MeasureSettings, Samples, TensorSpec
+from edgecls.types import Array, Artifact, MeasureSettings, Samples
 
 _KEPT = 1_000_000
+_AGAIN = "compile the model again with this version of edgecls"
 
 
 def open_gpu_session(artifact: Artifact, device: Device, threads: int) -> GpuSession:
@@ -77,7 +78,7 @@ class GpuSession(HostSession):
                     raise BundleError(f"{artifact.path}: TensorRT does not take its plan",
                                       "compile the model again for this GPU and this version of the library")
                 for profile, batch in enumerate(part.batches):
-                    runner = _Runner(engine, profile, specs[batch], driver, self._stream)
+                    runner = _Runner(trt, engine, profile, specs[batch], driver, self._stream)
                     self._stack.callback(runner.close)
                     self._runners[batch] = runner
         except BaseException:
@@ -107,7 +108,7 @@ class _Runner:
     gpu_ns: of each run, from the first kernel to the last.
     """
 
-    def __init__(self, engine: Any, profile: int, specs: Specs, driver: Driver, stream: Handle) -> None:
+    def __init__(self, trt: Any, engine: Any, profile: int, specs: Specs, driver: Driver, stream: Handle) -> None:
         self._driver, self._stream, self._specs = driver, stream, specs
         self._stack = ExitStack()
         self._graph: Handle | None = None
@@ -121,16 +122,18 @@ class _Runner:
                                   "close other programs on it (nvidia-smi lists them), or compile a smaller --batch")
             number = driver.stream_number(stream)
             if engine.num_optimization_profiles > 1:
-                self._context.set_optimization_profile_async(profile, number)
+                if not self._context.set_optimization_profile_async(profile, number):
+                    raise BundleError(f"the plan has no optimisation profile {profile}, unlike the manifest", _AGAIN)
                 driver.synchronize(stream)
+            self._check_tensors(trt, engine)
             for spec in (*specs[0], *specs[1]):
                 self._device[spec.name] = driver.allocate(spec_bytes(spec))
                 self._stack.callback(driver.free, self._device[spec.name])
                 self._host[spec.name] = driver.pin(spec_bytes(spec))
                 self._stack.callback(driver.unpin, self._host[spec.name])
-                self._must(self._context.set_tensor_address(spec.name, self._device[spec.name]), spec)
-            for spec in specs[0]:
-                self._must(self._context.set_input_shape(spec.name, spec.shape), spec)
+                if not self._context.set_tensor_address(spec.name, self._device[spec.name]):
+                    raise DeviceError(f"the engine does not take its buffer for {spec.name!r}",
+                                      "look for NVRM messages in dmesg, and for memory: nvidia-smi")
             self._events = tuple(self._event() for _ in range(2))
             self._enqueue()  # the first run compiles and allocates, which no capture may
             driver.synchronize(stream)
@@ -164,10 +167,25 @@ class _Runner:
         self._stack.close()
         self._context = None
 
-    def _must(self, accepted: bool, spec: TensorSpec) -> None:
-        if not accepted:
-            raise BundleError(f"the plan has no tensor {spec.name!r} of shape {list(spec.shape)}, unlike the manifest",
-                              "compile the model again with this version of edgecls")
+    def _check_tensors(self, trt: Any, engine: Any) -> None:
+        """What the engine reads and writes has the names, types and shapes that its buffers are made for."""
+        inputs, outputs = self._specs
+        names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
+        mine = {True: {s.name for s in inputs}, False: {s.name for s in outputs}}
+        for is_input, title in ((True, "inputs"), (False, "outputs")):
+            its = {n for n in names if (engine.get_tensor_mode(n) == trt.TensorIOMode.INPUT) == is_input}
+            if its != mine[is_input]:
+                raise BundleError(f"the plan has the {title} {sorted(its)}, and the manifest {sorted(mine[is_input])}",
+                                  _AGAIN)
+        for spec in inputs:
+            if not self._context.set_input_shape(spec.name, spec.shape):
+                raise BundleError(f"the plan does not take {spec.name!r} of shape {list(spec.shape)}, unlike the "
+                                  "manifest", _AGAIN)
+        for spec in (*inputs, *outputs):
+            shape, dtype = tuple(self._context.get_tensor_shape(spec.name)), engine.get_tensor_dtype(spec.name)
+            if shape != spec.shape or _numpy_name(trt, dtype) != spec.dtype:
+                raise BundleError(f"the plan's {spec.name!r} is {_numpy_name(trt, dtype)} {list(shape)}, and the "
+                                  f"manifest's {spec.dtype} {list(spec.shape)}", _AGAIN)
 
     def _event(self) -> Handle:
         event = self._driver.create_event()
@@ -201,3 +219,11 @@ class _Runner:
             return
         self._graph = graph
         self._stack.callback(self._driver.destroy_graph, graph)
+
+
+def _numpy_name(trt: Any, dtype: Any) -> str:
+    """"float32" of trt.float32; the library's own word for what numpy has not."""
+    try:
+        return str(np.dtype(trt.nptype(dtype)).name)
+    except TypeError:
+        return str(dtype)

@@ -118,9 +118,10 @@ class FakeDriver:
 
 
 def fake_tensorrt(driver: FakeDriver, *, version: str = VERSION, profiles: int = 1, context: bool = True,
-                  engine: bool = True, runs: bool = True, tensors: str = "xy", captures: bool = True,
-                  capturable: bool | None = None) -> Any:
-    """A FAKE module: its engine doubles the bytes of "x" into "y". captures: whether it takes kernels while a stream is
+                  engine: bool = True, runs: bool = True, y: tuple[str, str, int] = ("y", "float32", 3),
+                  takes: str = "", captures: bool = True, capturable: bool | None = None) -> Any:
+    """A FAKE module: its engine doubles "x" (batch, 3) into what `y` names (name, type, width). takes: a call of the
+    context that answers no. captures: whether it takes kernels while a stream is
     captured. capturable: what a context of TensorRT-RTX says of that; None for TensorRT, which says nothing.
     """
 
@@ -131,18 +132,23 @@ def fake_tensorrt(driver: FakeDriver, *, version: str = VERSION, profiles: int =
 
         def set_tensor_address(self, name: str, address: int) -> bool:
             self.addresses[name] = address
-            return name in tensors
+            return takes != "set_tensor_address"
 
         def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
-            return True
+            self.batch = shape[0]
+            return takes != "set_input_shape"
 
-        def set_optimization_profile_async(self, index: int, stream: int) -> None:
+        def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+            return self.batch, 3 if name == "x" else y[2]
+
+        def set_optimization_profile_async(self, index: int, stream: int) -> bool:
             self.profile = index
+            return takes != "set_optimization_profile_async"
 
         def execute_async_v3(self, stream: int) -> bool:
             def work() -> None:
-                x, y = (driver.memory[self.addresses[name]].view(np.float32) for name in "xy")
-                y[:] = 2 * x
+                source, made = (driver.memory[self.addresses[name]].view(np.float32) for name in ("x", y[0]))
+                made[:] = 2 * source
 
             if driver.captured is not None and not captures:
                 return False
@@ -154,12 +160,15 @@ def fake_tensorrt(driver: FakeDriver, *, version: str = VERSION, profiles: int =
 
     if capturable is not None:
         Context.is_stream_capturable = lambda self, stream: capturable  # type: ignore[attr-defined]
-    made = SimpleNamespace(num_optimization_profiles=profiles,
+    made = SimpleNamespace(num_optimization_profiles=profiles, num_io_tensors=2,
+                           get_tensor_name=("x", y[0]).__getitem__, get_tensor_mode=lambda name: int(name != "x"),
+                           get_tensor_dtype=lambda name: "float32" if name == "x" else y[1],
                            create_execution_context=lambda: Context() if context else None)
     runtime = SimpleNamespace(deserialize_cuda_engine=lambda plan: made if engine else None)
     logger: Any = lambda severity: None  # noqa: E731
     logger.ERROR = 1
-    return SimpleNamespace(__version__=version, Logger=logger, Runtime=lambda logger: runtime)
+    return SimpleNamespace(__version__=version, Logger=logger, Runtime=lambda logger: runtime, nptype=np.dtype,
+                           TensorIOMode=SimpleNamespace(INPUT=0, OUTPUT=1))
 
 
 def fake_worker(folder: Path, library: str) -> Path:

@@ -106,7 +106,13 @@ def test_a_graph_without_its_kernels_is_never_launched(how, bundle, gpu):
     ({"engine": False}, BundleError, "does not take its plan"),
     ({"context": False}, DeviceError, "too little memory on the GPU"),
     ({"runs": False}, DeviceError, "does not run on this GPU"),
-    ({"tensors": "x"}, BundleError, "no tensor 'y'"),
+    ({"takes": "set_tensor_address"}, DeviceError, "does not take its buffer for 'x'"),
+    ({"takes": "set_input_shape"}, BundleError, r"does not take 'x' of shape \[1, 3\]"),
+    ({"takes": "set_optimization_profile_async", "profiles": 2}, BundleError, "no optimisation profile 0"),
+    ({"y": ("z", "float32", 3)}, BundleError, r"has the outputs \['z'\], and the manifest \['y'\]"),
+    ({"y": ("y", "float16", 3)}, BundleError, r"'y' is float16 \[1, 3\], and the manifest's float32 \[1, 3\]"),
+    ({"y": ("y", "float32", 1000)}, BundleError, r"'y' is float32 \[1, 1000\], and the manifest's float32"),
+    ({"y": ("y", "float32", -1)}, BundleError, r"'y' is float32 \[1, -1\]"),
 ])
 def test_a_library_that_says_no_is_one_message(how, error, message, bundle, gpu):
     driver = FakeDriver()

@@ -314,10 +314,27 @@ class Artifact(Frozen):
 # ---------------------------------------------------------------- measuring
 
 
+class GpuState(Frozen):
+    """The GPU that a session runs on. driver: version of the kernel module, or a Jetson's release, "" where it is not
+    told. cuda: the newest CUDA version the driver serves, as "12.4". Megabytes are MiB.
+    """
+
+    name: str
+    compute_capability: str
+    driver: str
+    cuda: str
+    memory_total_mb: int
+    memory_free_mb: int
+
+    def __str__(self) -> str:
+        return f"{self.name}, driver {self.driver or 'unknown'}, CUDA {self.cuda}"
+
+
 class DeviceFacts(Frozen):
     """What a device says of itself at one moment. None where it cannot be read; never the host's for an emulator.
 
-    clocks_mhz: current frequency per core. temperature_c: hottest zone. load: 1-minute load average.
+    clocks_mhz: current frequency per core. temperature_c: hottest zone. load: 1-minute load average. gpu: of a session
+    that runs on one.
     """
 
     name: str
@@ -335,6 +352,7 @@ class DeviceFacts(Frozen):
     memory_total_mb: int | None = None
     memory_free_mb: int | None = None
     emulator: str | None = None
+    gpu: GpuState | None = None
 
 
 class MeasureSettings(Frozen):

@@ -93,7 +93,9 @@ def measurement_lines(result: Measurement) -> list[str]:
                  f"({len(result.samples_ms)} runs, {where})",
                  f"noise band {result.noise_band.median:.2%}"]
         if result.gpu_p50_ms is not None:
-            lines.insert(1, f"of which on the GPU p50 {milliseconds(result.gpu_p50_ms)} ms, "
+            gpu = result.conditions.before.gpu
+            named = f" ({gpu})" if gpu else ""
+            lines.insert(1, f"of which on the GPU{named} p50 {milliseconds(result.gpu_p50_ms)} ms, "
                             f"min {milliseconds(result.gpu_min_ms)} ms; the rest is transfers and the host")
     else:
         lines = [f"{result.instructions_per_inference:,} instructions per inference ({where})",

@@ -140,8 +140,8 @@ _INSTRUCTIONS = (
     Column("instruction_spread", "spread", _small), *_STATUS)
 _CONDITIONS = (
     _FILE, Column("measured_at", "measured at"), Column("warmup", "warm-up"), Column("runs", "runs"),
-    Column("repeats", "repeats"), Column("affinity", "affinity"), Column("cpu", "CPU"), Column("kernel", "kernel"),
-    Column("governor", "governor"), Column("clocks_before_mhz", "clocks before (MHz)"),
+    Column("repeats", "repeats"), Column("affinity", "affinity"), Column("cpu", "CPU"), Column("gpu", "GPU"),
+    Column("kernel", "kernel"), Column("governor", "governor"), Column("clocks_before_mhz", "clocks before (MHz)"),
     Column("clocks_after_mhz", "after (MHz)"), Column("temperature_before_c", "temperature before (°C)", _small),
     Column("temperature_after_c", "after (°C)", _small), Column("load_before", "load before", _small),
     Column("tools", "tools"))
@@ -227,6 +227,7 @@ def _conditions(name: str, c: Conditions) -> Row:
     return {"file": name, "measured_at": c.measured_at, "warmup": c.settings.warmup if timed else None,
             "runs": c.settings.runs if timed else None, "repeats": c.settings.repeats,
             "affinity": _joined(c.affinity), "cpu": c.before.cpu_model,
+            "gpu": str(c.before.gpu) if c.before.gpu else None,
             "kernel": c.before.kernel, "governor": c.before.governor, "clocks_before_mhz": _joined(c.before.clocks_mhz),
             "clocks_after_mhz": _joined(c.after.clocks_mhz), "temperature_before_c": c.before.temperature_c,
             "temperature_after_c": c.after.temperature_c, "load_before": c.before.load,

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from edgecls.errors import BundleError, DataError, DeviceError
@@ -59,7 +60,7 @@ class _Description(Frozen):
 
 
 class _ReportedFacts(Frozen):
-    """Reply to FACTS: the keys of DeviceFacts, None where the program on the device cannot read one."""
+    """Reply to FACTS: keys of DeviceFacts, None where the program on the device cannot read one."""
 
     name: str | None = None
     machine: str | None = None
@@ -196,11 +197,11 @@ class ServeSession:
             return DeviceFacts(name=known.name, machine=known.machine, emulated=True, os=known.os,
                                libc=known.libc or printable(said.libc or "") or None, emulator=known.emulator)
         merged: dict[str, Any] = {}
-        for key in DeviceFacts.__struct_fields__:
+        for key in _ReportedFacts.__struct_fields__:
             here, there = getattr(known, key), getattr(said, key)
             fixed = key in ("name", "machine", "emulated", "emulator") or there is None
             merged[key] = here if fixed else printable(there) if isinstance(there, str) else there
-        return DeviceFacts(**merged)
+        return msgspec.structs.replace(known, **merged)
 
     def close(self) -> None:
         """End the process on the device. What was pushed goes when the device is closed."""

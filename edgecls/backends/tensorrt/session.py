@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from edgecls.backends.host_session import HostSession, check_threads
@@ -15,11 +16,12 @@ from edgecls.backends.tensorrt.build import Library, try_plan
 from edgecls.backends.tensorrt.compatible import check_place, import_library
 from edgecls.backends.tensorrt.driver import Driver, Handle, PinnedBuffer, open_driver
 from edgecls.backends.tensorrt.recipe import Part, read_recipe
+from edgecls.backends.tensorrt.worker import driver_version
 from edgecls.bundle import read_member
 from edgecls.errors import BundleError, DeviceError
 from edgecls.interfaces import Device
 from edgecls.runtime.feed import at_batch, spec_bytes
-from edgecls.types import Array, Artifact, MeasureSettings, Samples
+from edgecls.types import Array, Artifact, DeviceFacts, GpuState, MeasureSettings, Samples
 
 _KEPT = 1_000_000
 _AGAIN = "compile the model again with this version of edgecls"
@@ -93,6 +95,13 @@ class GpuSession(HostSession):
         samples = super().measure(settings)  # checks the settings, and every run leaves its GPU time
         runner = self._runners[settings.batch]
         return Samples(kind="time_ns", values=samples.values, gpu_ns=tuple(runner.gpu_ns)[-settings.runs:])
+
+    def facts(self) -> DeviceFacts:
+        """With the GPU, its driver and CUDA."""
+        facts, gpu = super().facts(), self._driver.facts()
+        return msgspec.structs.replace(facts, gpu=GpuState(
+            name=gpu.name, compute_capability=gpu.compute_capability, driver=driver_version(), cuda=gpu.cuda,
+            memory_total_mb=gpu.memory_total_mb, memory_free_mb=gpu.memory_free_mb))
 
     def close(self) -> None:
         """Free everything on the GPU. Any further use is a DeviceError."""

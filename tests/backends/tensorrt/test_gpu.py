@@ -63,7 +63,8 @@ def test_the_gpu_computes_what_onnxruntime_computes(model, precision, bundle):
 
 def test_both_times_are_measured(bundle):
     with TensorRTBackend().open_session(bundle(residual()), LocalDevice()) as session:
-        samples = session.measure(MeasureSettings(runs=20))
+        samples, gpu = session.measure(MeasureSettings(runs=20)), session.facts().gpu
+    assert gpu.name == here().gpu.name and gpu.cuda == here().gpu.cuda and gpu.memory_total_mb > 0
     assert len(samples.values) == len(samples.gpu_ns) == 20
     assert all(0 < gpu < end_to_end for gpu, end_to_end in zip(samples.gpu_ns, samples.values, strict=True))
 

@@ -67,6 +67,21 @@ def test_each_batch_size_runs_through_its_graph_and_everything_is_freed(bundle, 
         session.run({"x": np.zeros((1, 3), np.float32)})
 
 
+def test_a_latency_names_the_gpu_its_driver_and_cuda(bundle, gpu, monkeypatch):
+    from edgecls.cli.summary import measurement_lines
+    from edgecls.harness import measure_latency
+
+    driver = FakeDriver()
+    gpu(driver, fake_tensorrt(driver))
+    monkeypatch.setattr(module, "driver_version", lambda: "550.54.15")
+    with opened(bundle()) as session:
+        result = measure_latency(session, MeasureSettings(batch=4, warmup=1, runs=3, repeats=2))
+    found = result.conditions.before.gpu
+    assert (found.name, found.compute_capability, found.driver, found.cuda, found.memory_total_mb) == (
+        "FAKE GPU", "8.6", "550.54.15", "12.4", 12288)
+    assert any("on the GPU (FAKE GPU, driver 550.54.15, CUDA 12.4) p50" in line for line in measurement_lines(result))
+
+
 @pytest.mark.parametrize("call", ["cuStreamCreate", "cuMemAlloc", "cuMemHostAlloc", "cuEventCreate",
                                   "cuStreamSynchronize"])
 def test_a_call_that_fails_while_opening_frees_what_was_made(call, bundle, gpu):

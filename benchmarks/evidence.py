@@ -36,15 +36,16 @@ class Column(NamedTuple):
 
 class Evidence:
     """path: the JSON file; its table gets the suffix .md. identity: the keys that tell rows apart. sections: lines of
-    Markdown that follow the table."""
+    Markdown that follow the table. packages: what made the rows beside what edgecls always needs."""
 
     def __init__(self, path: Path, *, title: str, legend: Sequence[str], columns: Sequence[Column],
-                 identity: Sequence[str], sections: Callable[[Sequence[Row]], Sequence[str]] = lambda rows: ()) -> None:
+                 identity: Sequence[str], sections: Callable[[Sequence[Row]], Sequence[str]] = lambda rows: (),
+                 packages: Sequence[str] = ()) -> None:
         """Raises OutputError when `path` cannot be written."""
         check_writable(path)
         self._path, self._title, self._legend = path, title, tuple(legend)
         self._columns, self._identity, self._sections = tuple(columns), tuple(identity), sections
-        self._head: dict[str, dict[str, Any]] = {"versions": versions(), "machine": machine()}
+        self._head: dict[str, dict[str, Any]] = {"versions": versions(packages), "machine": machine()}
         self.rows = self._read()
 
     def find(self, **known: object) -> Row | None:
@@ -91,9 +92,10 @@ class Evidence:
         return ", ".join(f"{quote}{value}{quote}" for value in dict.fromkeys(row[key] for row in self.rows))
 
 
-def versions() -> dict[str, str]:
-    """Of Python and everything edgecls needs to compile and compare."""
-    return {"python": platform.python_version(), **{name: metadata.version(name) for name in (*BASE, *PINNED)}}
+def versions(packages: Sequence[str] = ()) -> dict[str, str]:
+    """Of Python, everything edgecls needs to compile and compare, and `packages`."""
+    return {"python": platform.python_version(),
+            **{name: metadata.version(name) for name in (*BASE, *PINNED, *packages)}}
 
 
 def machine() -> dict[str, Any]:

@@ -64,7 +64,7 @@ def main() -> None:
     add_onnx_option(parser)
     args = parser.parse_args()
     evidence = Evidence(args.output, title="TensorRT-RTX ahead of time", legend=_LEGEND, columns=_COLUMNS,
-                        identity=("network", "precision", "capability"))
+                        identity=("network", "precision", "capability"), packages=("tensorrt-rtx",))
     for name in args.models:
         missing = [(p, c) for p in PRECISIONS for c in args.capabilities
                    if not evidence.find(network=name, precision=p, capability=c, commit=commit())]

@@ -57,7 +57,7 @@ def test_every_row_keeps_its_own_command(opened, tmp_path, monkeypatch):
 def test_rows_of_other_versions_or_machines_are_dropped(opened, monkeypatch, what):
     opened().put({"network": "a", "n": 1})
     real = getattr(evidence, what)()
-    monkeypatch.setattr(evidence, what, lambda: {**real, "python": "2.7"})
+    monkeypatch.setattr(evidence, what, lambda *packages: {**real, "python": "2.7"})
     assert opened().rows == []
 
 
@@ -69,3 +69,15 @@ def test_the_commit_is_the_last_that_changed_the_code():
 def test_without_git_the_commit_is_unknown(monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     assert evidence.commit() == "unknown"
+
+
+def test_the_packages_that_made_the_rows_are_named(tmp_path):
+    made = Evidence(tmp_path / "r.json", title="t", legend=(), identity=("network",), columns=(), packages=("pytest",))
+    made.put({"network": "a"})
+    assert json.loads((tmp_path / "r.json").read_text())["versions"]["pytest"] == pytest.__version__
+    assert f"| pytest | {pytest.__version__} |" in (tmp_path / "r.md").read_text()
+
+
+def test_the_table_of_tensorrt_names_the_builder_of_its_rows():
+    known = json.loads((ROOT / "benchmarks/results/tensorrt.json").read_bytes())
+    assert {row["tensorrt_rtx"] for row in known["rows"] if row["built"]} == {known["versions"]["tensorrt-rtx"]}

@@ -114,6 +114,10 @@ def _failed(error: Exception) -> int:
         _discard_stdout()
         error = OutputError(f"the output cannot be written: {error.strerror}",
                             "make room where standard output goes, and in TMPDIR")
+    if isinstance(error, MemoryError):
+        error = EdgeclsError("memory ran out",
+                             "close other programs, raise the limit that the shell or container sets (ulimit -v), or "
+                             "compile fewer and smaller batch sizes at once: --batch")
     if isinstance(error, EdgeclsError):
         _say(f"error: {error.message}\nhint: {error.hint}")
         return error.exit_code

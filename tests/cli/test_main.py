@@ -28,6 +28,7 @@ def failing(monkeypatch: pytest.MonkeyPatch):
 @pytest.mark.parametrize(("error", "status", "said"), [
     (EdgeclsError("the thing is wrong", "mend it"), 2, "error: the thing is wrong\nhint: mend it\n"),
     (InternalError("oops", "report it"), 1, "error: oops\nhint: report it\n"),
+    (MemoryError(), 2, "error: memory ran out\nhint: close other programs"),
     (ZeroDivisionError("by zero"), 1, "error: unexpected ZeroDivisionError: by zero\nhint: "),
     (ModuleNotFoundError("No module named 'numpy'", name="numpy"), 2,
      "error: the package 'numpy' is not installed\nhint: run: edgecls doctor\n"),

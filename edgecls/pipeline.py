@@ -68,7 +68,9 @@ def compile_model(model: Path, target: Target, output: Path, *, backend: str | N
 
     options: the backend's own CompileOptions (its `options_type`), None for the defaults. precision: None for fp32.
     """
-    from edgecls.passes.precision import PrecisionOptions, set_precision
+    import onnx
+
+    from edgecls.passes.precision import PrecisionOptions, computes_low, set_precision
 
     check_writable(output, [model])
     chosen = choose_backend(target, backend)
@@ -80,6 +82,8 @@ def compile_model(model: Path, target: Target, output: Path, *, backend: str | N
     if graph.precision.beyond_fp16:
         note(f"note: in float32, since a constant that they read is beyond float16's largest number, 65504: "
              f"{', '.join(graph.precision.beyond_fp16)}")
+    if precision.precision == "fp16" and not computes_low(onnx.load_from_string(graph.onnx[graph.batches[0]])):
+        note("warning: nothing computes in float16: every node that could stays float32")
     return chosen.compile(graph, target, options or chosen.options_type(), output, progress)
 
 

@@ -151,6 +151,10 @@ def test_the_cpu_of_a_target_with_a_gpu_is_asked_for(road, cli, tmp_path):
     (["--precision", "fp16", "--keep-fp32", "nothing_like_it"], "no node is called"),
     (["--precision", "int8", "--calibrate", "/no/such/folder"], "is not a folder"),
     (["--keep-fp32", "conv"], "has no effect in fp32"),
+    (["--calibration", "minmax"], "has no effect in fp32"),
+    (["--precision", "fp16", "--calibrate", "."], "--calibrate has no effect in fp16"),
+    (["--precision", "fp16", "--tf32"], "--tf32 has no effect in fp16"),
+    (["--tf32", "-t", "t4"], "--tf32 has no effect on compute capability 7.5"),
 ])
 def test_precision_flags_that_cannot_be_meant(arguments, words, road, cli, tmp_path):
     outcome = cli("compile", road.model, "-t", "rtx-3060", "-o", tmp_path / "never.ecls", *arguments)

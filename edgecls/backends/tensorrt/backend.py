@@ -17,7 +17,7 @@ from edgecls.backends.tensorrt.network import Network, networks, weight_bytes
 from edgecls.backends.tensorrt.options import TensorRTOptions
 from edgecls.backends.tensorrt.recipe import MEMBER, Part, Recipe
 from edgecls.bundle import write_bundle
-from edgecls.errors import MissingExtraError, TargetError, ToolchainError
+from edgecls.errors import DataError, MissingExtraError, TargetError, ToolchainError
 from edgecls.frozen import encode_json, sha256
 from edgecls.interfaces import Device, Progress, Session, silent
 from edgecls.types import Artifact, Gpu, Manifest, OptimizedGraph, PrecisionName, Runtime, Target, Unsupported
@@ -39,8 +39,9 @@ class TensorRTBackend:
 
     def compile(self, graph: OptimizedGraph, target: Target, options: TensorRTOptions, output: Path,
                 progress: Progress = silent) -> Artifact:
-        """Raises TargetError (no GPU), MissingExtraError, UnsupportedError, ToolchainError, OutputError."""
+        """Raises TargetError (no GPU), DataError, MissingExtraError, UnsupportedError, ToolchainError, OutputError."""
         gpu = _gpu(target)
+        _check_tf32(options, graph, gpu)
         made = networks(graph, separate=options.separate)
         members: dict[str, bytes] = {}
         parts: list[Part] = []
@@ -106,6 +107,15 @@ def _gpu(target: Target) -> Gpu:
         raise TargetError(f"target {target.name} has no GPU, and TensorRT compiles for nothing else",
                           "choose a target with one (`edgecls targets` lists them), or --backend tvm")
     return target.gpu
+
+
+def _check_tf32(options: TensorRTOptions, graph: OptimizedGraph, gpu: Gpu) -> None:
+    """A flag without effect is a misunderstanding. Raises DataError."""
+    if options.tf32 and graph.precision.kind == "fp16" and not graph.precision.kept_fp32:
+        raise DataError("--tf32 has no effect in fp16: no product is in float32", "leave it out")
+    if options.tf32 and float(gpu.compute_capability) < 8:
+        raise DataError(f"--tf32 has no effect on compute capability {gpu.compute_capability}: TF32 came with 8.0",
+                        "leave it out")
 
 
 def _parser() -> Library:

@@ -8,6 +8,6 @@ stay float32. The conversions are ONNX Runtime's own (onnxruntime.transformers.f
 """
 
 from edgecls.passes.precision.options import PrecisionOptions
-from edgecls.passes.precision.set_precision import set_precision
+from edgecls.passes.precision.set_precision import computes_low, set_precision
 
-__all__ = ["PrecisionOptions", "set_precision"]
+__all__ = ["PrecisionOptions", "computes_low", "set_precision"]

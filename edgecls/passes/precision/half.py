@@ -85,14 +85,24 @@ def _exceeds(values: Array) -> bool:
 
 
 def _join_islands(graph: onnx.GraphProto) -> None:
-    """Between float32 neighbours nothing goes through float16, which could overflow there."""
-    narrowed = {n.output[0]: n.input[0] for n in graph.node if n.name.endswith("_cast_to_fp16_node")}
-    direct = {n.output[0]: narrowed[n.input[0]] for n in graph.node
-              if n.name.endswith("_cast_to_fp32_node") and n.input[0] in narrowed}
+    """Between float32 neighbours, the network's ends among them, nothing goes through float16, which could overflow."""
+    narrowed = {n.output[0]: n.input[0] for n in graph.node
+                if n.name.endswith("_cast_to_fp16_node") or n.name.startswith("graph_input_cast")}
+    direct = {n.output[0]: narrowed[n.input[0]] for n in graph.node if n.input and n.input[0] in narrowed and (
+        n.name.endswith("_cast_to_fp32_node") or n.name.startswith("graph_output_cast"))}
+    ends = {v.name for v in (*graph.input, *graph.output)}
+    named: dict[str, str] = {}  # a value -> the network's output that it is
     for node in graph.node:
-        for index, name in enumerate(node.input):
-            if name in direct:
-                node.input[index] = direct[name]
+        if node.output[0] in ends and direct.get(node.output[0], "") not in {"", *ends, *named}:
+            named[direct[node.output[0]]] = node.output[0]
+            node.output[0] += "_from_half"  # read by nobody
+    for node in graph.node:
+        for names in (node.input, node.output):
+            for index, name in enumerate(names):
+                name = direct.get(name, name) if names is node.input else name
+                names[index] = named.get(name, name)
+    for index in reversed([i for i, v in enumerate(graph.value_info) if v.name in named]):
+        del graph.value_info[index]
     for _ in range(2):  # first the widening casts, then the narrowing ones that only those read
         read = {name for node in graph.node for name in reads(node)} | {value.name for value in graph.output}
         for index in reversed([i for i, n in enumerate(graph.node)

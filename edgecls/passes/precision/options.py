@@ -17,9 +17,9 @@ class PrecisionOptions(Frozen):
         description="what the network computes in")] = "fp32"
     calibrate: Annotated[Path | None, msgspec.Meta(
         description="folder of images like those the network will see; needed by int8, which takes the ranges of all "
-                    "tensors from them")] = None
-    calibration: Annotated[Literal["minmax", "entropy", "percentile"], msgspec.Meta(
-        description="how a range is taken from what the images give")] = "minmax"
+                    "tensors from them, and taken by --keep-sensitive")] = None
+    calibration: Annotated[Literal["minmax", "entropy", "percentile"] | None, msgspec.Meta(
+        description="how int8 takes a range from what the images give; minmax unless told")] = None
     keep_fp32: Annotated[tuple[str, ...], msgspec.Meta(
         description="a node that stays float32, by its name in `edgecls explain`, or a pattern such as 'head*'; may be "
                     "repeated")] = ()

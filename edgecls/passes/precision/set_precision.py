@@ -38,7 +38,7 @@ def set_precision(graph: OptimizedGraph, options: PrecisionOptions, progress: Pr
     if options.precision == "int8":
         assert images is not None
         ranges = calibrate(onnx.load_from_string(graph.onnx[smallest]), images.feeds(smallest, progress),
-                           options.calibration)
+                           options.calibration or "minmax")
 
     def lower(model: onnx.ModelProto, keep: frozenset[str]) -> onnx.ModelProto:
         return to_half(model, keep) if options.precision == "fp16" else to_int8(model, ranges, keep)
@@ -50,14 +50,24 @@ def set_precision(graph: OptimizedGraph, options: PrecisionOptions, progress: Pr
     for done, batch in enumerate(graph.batches):
         progress(f"writing {options.precision}, batch {batch}", done, len(graph.batches))
         model = lower(onnx.load_from_string(graph.onnx[batch]), frozenset(keep))
+        if options.precision == "int8" and not computes_low(model):
+            raise ModelError("nothing would compute in int8: every node that could stays float32",
+                             "keep fewer nodes in float32 (--keep-fp32, --keep-sensitive), or leave --precision out")
         models[batch] = model.SerializeToString(deterministic=True)
         record = record or _record(options.precision, graph.onnx[batch], models[batch])
     assert record is not None
     facts = Precision(kind=options.precision, kept_fp32=keep, beyond_fp16=must)
     if ranges is not None and images is not None:
-        facts = msgspec.structs.replace(facts, calibration=options.calibration, calibration_images=len(images.paths),
+        facts = msgspec.structs.replace(facts, calibration=options.calibration or "minmax",
+                                        calibration_images=len(images.paths),
                                         calibration_hash=images.hash)
     return msgspec.structs.replace(graph, onnx=models, passes=(*graph.passes, record), precision=facts)
+
+
+def computes_low(model: onnx.ModelProto) -> bool:
+    """Whether values leave float32 anywhere."""
+    return any(node.op_type == "QuantizeLinear" or (node.op_type == "Cast" and any(
+        a.name == "to" and a.i == onnx.TensorProto.FLOAT16 for a in node.attribute)) for node in model.graph.node)
 
 
 def _check(options: PrecisionOptions) -> None:
@@ -65,11 +75,13 @@ def _check(options: PrecisionOptions) -> None:
     if options.precision == "int8" and options.calibrate is None:
         raise DataError("int8 takes the range of every tensor from images, and none were given",
                         "give a folder of images: --calibrate FOLDER (not those you validate with)")
-    given = {"--keep-fp32": bool(options.keep_fp32), "--keep-sensitive": bool(options.keep_sensitive),
-             "--calibrate": options.calibrate is not None and not options.keep_sensitive}
-    if options.precision == "fp32" and any(given.values()):
-        raise DataError(f"{next(k for k, v in given.items() if v)} has no effect in fp32",
-                        "add --precision fp16 or --precision int8, or leave it out")
+    full, int8 = options.precision == "fp32", options.precision == "int8"
+    useless = {"--keep-fp32": options.keep_fp32 and full, "--keep-sensitive": options.keep_sensitive and full,
+               "--calibrate": options.calibrate is not None and not int8 and (full or not options.keep_sensitive),
+               "--calibration": options.calibration is not None and not int8}
+    if flag := next((name for name, is_so in useless.items() if is_so), None):
+        wanted = "--precision int8" if flag.startswith("--cal") else "--precision fp16 or --precision int8"
+        raise DataError(f"{flag} has no effect in {options.precision}", f"add {wanted}, or leave it out")
 
 
 def _kept(model: bytes, must: Collection[str], lower: Lower, options: PrecisionOptions,

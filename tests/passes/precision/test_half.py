@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 import pytest
 
 from edgecls.errors import DataError, ModelError
 from edgecls.passes import optimize_graph
-from edgecls.passes.precision import PrecisionOptions, set_precision
+from edgecls.passes.precision import PrecisionOptions, computes_low, set_precision
 from tests.models import MODELS, Builder, convolution, random_feed, run_onnxruntime
 from tests.passes.precision.networks import constants, large_constant, overflowing, parsed
 
@@ -147,10 +149,33 @@ def test_what_was_done_is_recorded():
     (PrecisionOptions(keep_fp32=("a",)), "--keep-fp32 has no effect in fp32"),
     (PrecisionOptions(keep_sensitive=2), "--keep-sensitive has no effect in fp32"),
     (PrecisionOptions(precision="int8"), "none were given"),
+    (PrecisionOptions(calibrate=Path(), keep_sensitive=2), "--keep-sensitive has no effect in fp32"),
+    (PrecisionOptions(calibrate=Path()), "--calibrate has no effect in fp32"),
+    (PrecisionOptions(calibration="minmax"), "--calibration has no effect in fp32"),
+    (PrecisionOptions(precision="fp16", calibrate=Path()), "--calibrate has no effect in fp16"),
+    (PrecisionOptions(precision="fp16", calibration="entropy"), "--calibration has no effect in fp16"),
 ])
 def test_flags_without_effect_are_refused(options, message):
     with pytest.raises(DataError, match=message):
         set_precision(optimize_graph(MODELS["two_inputs"]()), options)
+
+
+def test_a_network_that_stays_float32_is_untouched_up_to_its_ends():
+    """A kept node at an end of the network reads and writes it as it is: nothing there goes through float16."""
+    for model in ("two_inputs", "classifier", "attention"):
+        before = optimize_graph(MODELS[model]())
+        graph = set_precision(before, PrecisionOptions(precision="fp16", keep_fp32=("*",)))
+        assert not computes_low(parsed(graph))
+        assert [n.op_type for n in parsed(graph).graph.node] == [n.op_type for n in parsed(before).graph.node]
+        assert graph.passes[-1].max_difference == 0
+
+
+def test_an_output_beyond_the_range_leaves_a_kept_node_whole():
+    exported = large_constant(1, 6e4)
+    graph = set_precision(optimize_graph(exported), PrecisionOptions(precision="fp16", keep_fp32=("mul",)))
+    onnx.checker.check_model(parsed(graph), full_check=True)
+    assert computes_low(parsed(graph)) and graph.passes[-1].max_difference < 1e3
+    assert np.abs(outputs(graph, 1, random_feed(exported))["y"]).max() > 65504
 
 
 def test_an_unknown_node_is_named_with_its_likeliest_meaning():

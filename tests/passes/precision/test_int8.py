@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 
-from edgecls.errors import ContractError, DataError
+from edgecls.errors import ContractError, DataError, ModelError
 from edgecls.passes import optimize_graph
 from edgecls.passes.precision import PrecisionOptions, set_precision
 from edgecls.passes.precision.images import CalibrationImages
@@ -114,3 +114,9 @@ def test_a_bad_image_is_named(images):
 def test_a_network_that_takes_no_image_is_refused(images):
     with pytest.raises(ContractError, match="image input"):
         set_precision(optimize_graph(MODELS["matrix_products"]()), int8(images))
+
+
+def test_a_network_that_stays_float32_is_not_called_int8(images):
+    with pytest.raises(ModelError, match="nothing would compute in int8") as caught:
+        set_precision(optimize_graph(MODELS["classifier"]()), int8(images, keep_fp32=("*",)))
+    assert "--keep-fp32" in caught.value.hint

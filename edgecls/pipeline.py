@@ -127,6 +127,9 @@ def open_session(artifact: Artifact, device: str | None = None, threads: int = 1
     if artifact.manifest.runtime in _HOST_RUNTIMES:
         opened = open_device(device or "local", native_target(), patience)
     elif artifact.manifest.runtime in _GPU_RUNTIMES:
+        from edgecls.backends.tensorrt.compatible import check_runnable
+
+        check_runnable(artifact, device or "local")  # before it connects to a device in vain
         opened = _gpu_device(artifact, device, patience)
     else:
         opened = open_device(device, artifact.manifest.target, patience)
@@ -169,11 +172,19 @@ def explain(bundle: Path, *, profile: bool = False, device: str | None = None, t
     """All that a bundle says of itself, after every byte of it was verified.
 
     profile: run it, and fill in measured_us of the smallest batch's layers; not under emulation, where a time means
-    nothing."""
+    nothing. Raises BundleError for an engine, whose layers cannot be timed."""
     from edgecls.results import ExplainResult
 
     artifact = open_bundle(bundle)
     manifest = artifact.manifest
+    evidence = ""
+    if manifest.runtime in _GPU_RUNTIMES:
+        from edgecls.backends.tensorrt.recipe import read_recipe
+
+        if profile:
+            raise BundleError(f"{bundle}: the layers of an engine are not timed one by one",
+                              "leave --profile out; `edgecls bench` times the whole engine")
+        evidence = read_recipe(artifact).evidence
     if profile:
         with open_session(artifact, device, threads, timeout) as session:
             session.profile(_PROFILE_RUNS)  # the first ones are slower
@@ -181,7 +192,7 @@ def explain(bundle: Path, *, profile: bool = False, device: str | None = None, t
         manifest = msgspec.structs.replace(manifest, layers=tuple(
             msgspec.structs.replace(layer, measured_us=times.get(layer.index, layer.measured_us))
             for layer in manifest.layers))
-    return ExplainResult(artifact=artifact.hash, manifest=manifest)
+    return ExplainResult(artifact=artifact.hash, manifest=manifest, evidence=evidence)
 
 
 def classify(bundle: Path, images: Sequence[Path], *, device: str | None = None, threads: int = 1, top: int = 5,

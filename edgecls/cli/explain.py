@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,6 +14,9 @@ from edgecls.cli.console import Console, JsonOutput
 from edgecls.cli.text import megabytes, one_line, table
 from edgecls.contract import Contract
 from edgecls.types import Layer, Manifest, PeakFacts, PlanFacts, Precision, ThreadFacts
+
+if TYPE_CHECKING:
+    from edgecls.results import ExplainResult
 
 
 @click.command(name="explain")
@@ -36,7 +40,7 @@ def command(bundle: Path, profile: bool, device: str | None, threads: int, timeo
         console.progress("profiling the bundle" if profile else "verifying the bundle", 0, 0)
         result = pipeline.explain(bundle, profile=profile, device=device, threads=threads, timeout=timeout)
     manifest = result.manifest
-    output.say("\n".join(_facts(bundle, result.artifact, manifest)))
+    output.say("\n".join(_facts(bundle, result)))
     output.say("\n" + table(["batch", "threads", "calls", "arena", "live at most", "tensors at most"],
                             [(p.batch, t.threads, p.calls, megabytes(t.arena_bytes), megabytes(t.peak_bytes),
                               megabytes(p.tensors_peak_bytes)) for p in manifest.plans for t in _by_threads(p)]))
@@ -52,10 +56,11 @@ def command(bundle: Path, profile: bool, device: str | None, threads: int, timeo
                                 [(p.name, f"{p.nodes_before} -> {p.nodes_after}" if p.fired else "unchanged",
                                   f"{p.max_difference:.2g}") for p in manifest.passes]))
     if manifest.layers:
+        columns = _COLUMNS if manifest.runtime not in _ENGINES else {
+            title: cell for title, cell in _COLUMNS.items() if title not in _OF_CPUS}
         clock = manifest.target.cpu.clock_mhz
-        output.say("\n" + table(["layer", "batch", "operator", "algorithm", "layout", "precision", "weights",
-                                 "activations", "MFLOP", f"us predicted at {clock} MHz", "measured us", "error",
-                                 "nodes", "reason"], map(_layer, manifest.layers)))
+        output.say("\n" + table([title.format(clock=clock) for title in columns],
+                                [[cell(row) for cell in columns.values()] for row in manifest.layers]))
         output.say("\n" + "\n".join(_conversions(manifest.layers)))
     if profile and not any(layer.measured_us is not None for layer in manifest.layers):
         output.say("\nno layer was timed: under emulation a time means nothing")
@@ -79,17 +84,17 @@ def _precision(precision: Precision) -> str:
     return text
 
 
-def _facts(bundle: Path, digest: str, manifest: Manifest) -> list[str]:
+def _facts(bundle: Path, result: ExplainResult) -> list[str]:
+    manifest = result.manifest
     cpu, gpu = manifest.target.cpu, manifest.target.gpu
     facts = {
-        "bundle": f"{bundle} (sha256 {digest})",
+        "bundle": f"{bundle} (sha256 {result.artifact})",
         "target": f"{manifest.target.name}: {cpu.cores} x {cpu.name} ({cpu.arch}), needs {', '.join(cpu.features)}",
         **({"gpu": f"{gpu.name}, compute capability {gpu.compute_capability}"}
            if gpu and manifest.backend == "tensorrt" else {}),
         "runs on": f"{manifest.runtime}, compiled by {manifest.backend}",
         **({} if manifest.finished else {"engine": "not built yet: run `edgecls finish` on the device with the GPU"}),
-        **({"evidence": "the layers below are those of tensorrt-rtx for the same compute capability, not the engine's"}
-           if not manifest.finished and manifest.layers else {}),
+        **({"evidence": result.evidence} if result.evidence else {}),
         "precision": _precision(manifest.precision),
         "toolchain": ", ".join(f"{k} {v}" for k, v in sorted(manifest.toolchain.items())),
         "options": ", ".join(f"{k}={v}" for k, v in sorted(manifest.options.items())) or "none",
@@ -173,10 +178,17 @@ def _share(layers: tuple[Layer, ...]) -> list[str]:
     return lines
 
 
-def _layer(row: Layer) -> tuple[object, ...]:
-    def measured(value: float | None) -> str:
-        return "-" if value is None else f"{value:.4g}"
+def _measured(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
 
-    return (row.index, row.batch, row.op, row.algorithm, row.layout, row.precision, megabytes(row.weight_bytes),
-            megabytes(row.activation_bytes), f"{row.flops / 1e6:.2f}", measured(row.predicted_us),
-            measured(row.measured_us), measured(row.error), " ".join(row.onnx_nodes), row.reason)
+
+_COLUMNS: dict[str, Callable[[Layer], object]] = {
+    "layer": lambda r: r.index, "batch": lambda r: r.batch, "operator": lambda r: r.op,
+    "algorithm": lambda r: r.algorithm, "layout": lambda r: r.layout, "precision": lambda r: r.precision,
+    "weights": lambda r: megabytes(r.weight_bytes), "activations": lambda r: megabytes(r.activation_bytes),
+    "MFLOP": lambda r: f"{r.flops / 1e6:.2f}", "us predicted at {clock} MHz": lambda r: _measured(r.predicted_us),
+    "measured us": lambda r: _measured(r.measured_us), "error": lambda r: _measured(r.error),
+    "nodes": lambda r: " ".join(r.onnx_nodes), "reason": lambda r: r.reason}
+_ENGINES = ("tensorrt", "tensorrt-rtx")
+_OF_CPUS = ("us predicted at {clock} MHz", "measured us", "error")
+"""What is known of kernels for CPUs alone."""

@@ -38,6 +38,9 @@ class CheckResult(Result, tag_field="kind", tag="check"):
 
 
 class ExplainResult(Result, tag_field="kind", tag="explain"):
-    """`edgecls explain`: all that a bundle says of itself."""
+    """`edgecls explain`: all that a bundle says of itself. evidence: for a GPU whose engine is not built yet, what the
+    table of layers is taken from, or why there is none.
+    """
 
     manifest: Manifest
+    evidence: str = ""

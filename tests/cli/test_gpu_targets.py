@@ -58,7 +58,8 @@ def test_every_other_gpu_gets_graph_and_recipe(target, evidence, compiled, cli):
     assert recipe.evidence.startswith("layers as tensorrt-rtx" if evidence else "none: compute capability")
     out = cli("explain", path).out
     assert "not built yet: run `edgecls finish`" in out
-    assert ("tensorrt-rtx for the same compute capability" in out) == evidence
+    assert ["evidence", recipe.evidence] in [line.split(maxsplit=1) for line in out.splitlines()]
+    assert "us predicted" not in out and "measured us" not in out
 
 
 @needs_rtx
@@ -131,6 +132,19 @@ def test_without_a_gpu_each_command_says_what_is_missing(compiled, road, cli, tm
         assert outcome.status == 2 and "hint:" in outcome.err and "Traceback" not in outcome.err
         assert any(w in outcome.err for w in ((words,) if isinstance(words, str) else words)), outcome.err
     assert unfinished.read_bytes() == before
+
+
+@needs_rtx
+@pytest.mark.parametrize("command", ["run", "bench", "validate", "explain"])
+def test_an_engine_is_refused_before_a_device_is_asked(command, compiled, road, cli, tmp_path, monkeypatch):
+    """There is no such host: a connection would be another error, seconds later."""
+    monkeypatch.setattr("edgecls.devices.open_device", lambda *how: pytest.fail("was opened"))
+    plan = compiled("rtx-4090", "--precision", "fp16")
+    arguments = {"run": [road.images[0]], "validate": ["--data", road.data], "bench": [], "explain": ["--profile"]}
+    outcome = cli(command, plan, *arguments[command], "--on", "ssh://nobody@no.such.host.invalid")
+    assert outcome.status == 2
+    said = "the layers of an engine are not timed one by one" if command == "explain" else "engines run on the machine"
+    assert said in outcome.err and "hint: " in outcome.err
 
 
 def test_a_bundle_for_cpus_needs_no_finishing(road, cli, tmp_path):

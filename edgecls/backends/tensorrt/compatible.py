@@ -11,18 +11,31 @@ from edgecls.backends.tensorrt.recipe import Recipe
 from edgecls.errors import BundleError, MissingExtraError
 from edgecls.types import Artifact
 
+_LIBRARIES: dict[str, Library] = {"tensorrt-rtx": "tensorrt_rtx", "tensorrt": "tensorrt"}
 _AGAIN = {"tensorrt_rtx": "compile the model again with the version of tensorrt-rtx that is installed here",
           "tensorrt": "compile the model again, and finish it on this machine: edgecls finish"}
 
 
-def import_library(artifact: Artifact, library: Library) -> Any:
-    """The runtime in exactly the version that made the plan.
+def check_runnable(artifact: Artifact, device: str) -> Library:
+    """The library whose engine it holds, when that can run on `device`. Connects to nothing.
 
-    Raises BundleError (unfinished, another version), MissingExtraError.
+    Raises BundleError (unfinished, not on this machine, another runtime).
     """
+    runtime = artifact.manifest.runtime
+    if runtime not in _LIBRARIES:
+        raise BundleError(f"{artifact.path}: is for the runtime {runtime!r}, which is no TensorRT",
+                          "compile the model again with this version of edgecls")
     if not artifact.manifest.finished:
         raise BundleError(f"{artifact.path}: has no engine yet",
                           f"build it on the device with the GPU: edgecls finish {artifact.path}")
+    if device != "local":
+        raise BundleError(f"{artifact.path}: engines run on the machine edgecls runs on, not on {device}",
+                          "log in there, install edgecls[tensorrt,cuda], and run the same command")
+    return _LIBRARIES[runtime]
+
+
+def import_library(artifact: Artifact, library: Library) -> Any:
+    """The runtime in exactly the version that made the plan. Raises BundleError, MissingExtraError."""
     try:
         module: Any = import_module(library)
     except Exception as error:  # an ImportError, an OSError of a library it loads, or what the package raises itself

@@ -12,8 +12,8 @@ import numpy as np
 
 from edgecls.backends.host_session import HostSession, check_threads
 from edgecls.backends.onnx_specs import Specs
-from edgecls.backends.tensorrt.build import Library, try_plan
-from edgecls.backends.tensorrt.compatible import check_place, import_library
+from edgecls.backends.tensorrt.build import try_plan
+from edgecls.backends.tensorrt.compatible import check_place, check_runnable, import_library
 from edgecls.backends.tensorrt.driver import Driver, Handle, PinnedBuffer, open_driver
 from edgecls.backends.tensorrt.recipe import Part, read_recipe
 from edgecls.backends.tensorrt.worker import driver_version
@@ -33,11 +33,8 @@ def open_gpu_session(artifact: Artifact, device: Device, threads: int) -> GpuSes
     Raises BundleError (unfinished, another runtime, version or GPU), MissingExtraError, DeviceError.
     """
     check_threads(threads)
-    if device.name != "local":
-        raise BundleError(f"{artifact.path}: engines run on the machine edgecls runs on, not on {device.name}",
-                          "log in there, install edgecls[tensorrt,cuda], and run the same command")
+    library = check_runnable(artifact, device.name)
     recipe = read_recipe(artifact)
-    library: Library = "tensorrt_rtx" if artifact.manifest.runtime == "tensorrt-rtx" else "tensorrt"
     trt = import_library(artifact, library)
     driver = open_driver()
     try:

@@ -216,6 +216,11 @@ def test_engines_run_on_this_machine_alone(bundle):
         module.open_gpu_session(bundle(), Elsewhere(), 1)
 
 
+def test_another_runtime_is_not_taken_for_tensorrt(bundle):
+    with pytest.raises(BundleError, match="is for the runtime 'onnxruntime', which is no TensorRT"):
+        opened(bundle(runtime="onnxruntime"))
+
+
 def test_bindings_that_are_not_known_are_refused():
     with pytest.raises(DeviceError, match="no CUDA bindings"):
         open_driver("opencl")

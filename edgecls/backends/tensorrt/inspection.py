@@ -15,14 +15,12 @@ from typing import Any
 from edgecls.frozen import Frozen
 
 _FIELD = re.compile(r"(Name|LayerType|TacticName): (.*?)(?:, (?=[A-Z][A-Za-z]+: )|$)")
-_TENSOR = re.compile(r"\{ Name: (?P<name>.*?), Dimensions: \[(?P<dims>[-0-9,]*)\].*?"
-                     r"Datatype: (?P<type>\w+), Format: (?P<format>.*?) \}(?=, \{| \])")
 _PROFILE = re.compile(r"\[profile ([0-9]{1,4})\]")
 _GRAPH = re.compile(r"_(myl[0-9]+)(?:_[0-9]+)?$")
 _NUMBER = re.compile(r"-?[0-9]{1,10}")
 _MAX_ELEMENTS = 1 << 36
 _MAX_TEXT = 2000
-_NODE = re.compile(r"\[ONNX Layer: ([^\]]*)\]")
+_NODE = re.compile(r"\[ONNX Layer: ([^][]*)\]")
 _TYPES = {"float": ("fp32", 4), "half": ("fp16", 2), "int8": ("int8", 1), "int32": ("int32", 4), "int64": ("int64", 8),
           "bool": ("bool", 1), "bfloat16": ("bf16", 2), "bf16": ("bf16", 2), "fp8": ("fp8", 1), "uint8": ("uint8", 1),
           "fp16": ("fp16", 2), "fp32": ("fp32", 4)}
@@ -116,13 +114,24 @@ def _from_line(line: str) -> EngineLayer:
     outputs, _, end = rest.partition("], TacticName: ")
     fields: dict[str, str] = dict(_FIELD.findall(head))
     return EngineLayer(
-        name=fields.get("Name", "?"), kind=fields.get("LayerType", "?"), tactic=end.partition(", ")[0],
-        nodes=_nodes(end), inputs=_tensors(inputs), outputs=_tensors(outputs), constants=_tensors(constants))
+        name=_text(fields.get("Name", "?")), kind=_text(fields.get("LayerType", "?")),
+        tactic=_text(end.partition(", ")[0]), nodes=_nodes(end),
+        inputs=_tensors(inputs), outputs=_tensors(outputs), constants=_tensors(constants))
 
 
 def _tensors(text: str) -> tuple[Tensor, ...]:
-    return tuple(_tensor(m["name"], [int(d) for d in m["dims"].split(",") if _NUMBER.fullmatch(d)], m["type"],
-                         m["format"]) for m in _TENSOR.finditer(f"{text} ]"))
+    """Of "{ Name: x, Dimensions: [1,3], ..., Datatype: Half, Format: words }, { ...". By partition, whose time grows
+    with the text whatever it holds: a search for all of it at once would take hours over a text made for that.
+    """
+    made = []
+    for piece in text.split("{ Name: ")[1:]:
+        name, _, rest = piece.partition(", Dimensions: [")
+        dims, _, rest = rest.partition("]")
+        dtype, _, rest = rest.partition("Datatype: ")[2].partition(", Format: ")
+        words, end, _ = rest.rpartition(" }")
+        if end:
+            made.append(_tensor(name, [int(d) for d in dims.split(",") if _NUMBER.fullmatch(d)], dtype, words))
+    return tuple(made)
 
 
 def _from_json(row: Mapping[str, Any]) -> EngineLayer:

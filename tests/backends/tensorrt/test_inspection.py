@@ -147,6 +147,18 @@ def test_the_worker_asks_for_each_profile_with_its_shapes():
     assert worker.inspect(trt, None, b"", request) == []
 
 
+@pytest.mark.parametrize("unit", [
+    "{ Name: ", "{ Name: x, Dimensions: [1]", "{ Name: x, Dimensions: [1] Datatype: Half, Format: ", "[ONNX Layer: ",
+    ", Dimensions: [", "Datatype: ", ", Format: ", "Name: ", "LayerType: ", ", Aa", "[profile 1", "_myl1"])
+def test_the_reader_takes_time_in_proportion(unit):
+    """A search that backtracks would not end: a megabyte of what almost is a tensor."""
+    count = 1_000_000 // len(unit)
+    for start in ("Name: a, LayerType: b, Inputs: [ ", "Name: a, LayerType: b, Inputs: [], Constants: [], Outputs: [], "
+                  "TacticName: c, Metadata: ", "Name: "):
+        by_profile(layers_from_log(start + unit * count), 2)
+    layers_from_inspector(json.dumps({"Layers": [{"Name": unit * count, "Metadata": unit * count}]}))
+
+
 @given(st.text() | st.recursive(st.none() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(
     st.sampled_from(["Layers", "Name", "Inputs", "Outputs", "Weights", "Count", "Dimensions"]), inner)).map(json.dumps))
 def test_nothing_breaks_the_readers(text):

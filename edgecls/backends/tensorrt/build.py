@@ -187,6 +187,15 @@ class _ParseError(UnsupportedError):
     unsupported: list[Unsupported]
 
 
+def no_gpu(missing: str, place: Place) -> DeviceError:
+    """missing: as the worker says it."""
+    if "does not start" in missing:
+        return DeviceError(f"{place.name}: {missing}",
+                           "restart, or install a newer NVIDIA driver, until nvidia-smi lists the GPU")
+    return DeviceError(f"{place.name} has no GPU to build for: {missing}",
+                       "run this on the device with the GPU, or give it: --on ssh://USER@HOST")
+
+
 def explain_error(error: Refusal, library: str, place: Place) -> EdgeclsError:
     """One sentence and the next step for each kind of refusal."""
     where, words = place.name, _words(error.details)
@@ -203,8 +212,7 @@ def explain_error(error: Refusal, library: str, place: Place) -> EdgeclsError:
         return DeviceError(f"{name} does not start on {where}: {words or error.message}",
                            "run `edgecls doctor` there, and check that nvidia-smi lists the GPU")
     if error.kind == "gpu":
-        return DeviceError(f"{where} has no GPU to build for: {error.message}",
-                           "run this on the device with the GPU, or give it: --on ssh://USER@HOST")
+        return no_gpu(error.message, place)
     if error.kind == "capability":
         return ToolchainError(error.message, "compile for that GPU without a plan, and build it there: edgecls finish")
     if error.kind == "plan":

@@ -10,11 +10,11 @@ import msgspec
 
 from edgecls.backends.tensorrt.answers import Built, Facts, GpuFound
 from edgecls.backends.tensorrt.assemble import describe_all, make_part, plan_facts
-from edgecls.backends.tensorrt.build import INSTALL, Place, build, facts
+from edgecls.backends.tensorrt.build import INSTALL, Place, build, facts, no_gpu
 from edgecls.backends.tensorrt.network import Network
 from edgecls.backends.tensorrt.recipe import MEMBER, BuiltOn, Part, Recipe, read_recipe
 from edgecls.bundle import read_member, write_bundle
-from edgecls.errors import BundleError, DeviceError, EdgeclsError, MissingExtraError
+from edgecls.errors import BundleError, EdgeclsError, MissingExtraError
 from edgecls.frozen import encode_json, sha256
 from edgecls.interfaces import Device, Progress
 from edgecls.output import write_beside
@@ -72,8 +72,7 @@ def cache_name(gpu: str, driver: str, version: str) -> str:
 
 def _check_gpu(recipe: Recipe, gpu: GpuFound, place: Place) -> None:
     if gpu.missing:
-        raise DeviceError(f"{place.name} has no GPU to build for: {gpu.missing}",
-                          "run this on the device with the GPU, or give it: --on ssh://USER@HOST")
+        raise no_gpu(gpu.missing, place)
     if gpu.compute_capability != recipe.compute_capability:
         raise BundleError(f"{place.name} has a {gpu.name} of compute capability {gpu.compute_capability}, "
                           f"and the bundle is for {recipe.compute_capability}",

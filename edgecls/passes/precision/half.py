@@ -31,7 +31,7 @@ def to_half(model: onnx.ModelProto, keep: Collection[str] = ()) -> onnx.ModelPro
     from onnxruntime.transformers.float16 import convert_float_to_float16
     from onnxruntime.transformers.onnx_model import OnnxModel
 
-    kept = sorted({*keep, *beyond_range(model)})
+    kept = sorted({*keep, *beyond_range(model)})  # as `keep` has them, but not while the most sensitive are looked for
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # one for each weight tensor with a number too small for float16
         half: Any = convert_float_to_float16(model, keep_io_types=True, node_block_list=kept)
@@ -46,12 +46,13 @@ def to_half(model: onnx.ModelProto, keep: Collection[str] = ()) -> onnx.ModelPro
 def beyond_range(model: onnx.ModelProto) -> tuple[str, ...]:
     """The nodes that read a finite constant beyond float16's range, which would become its largest number.
 
-    Not Clip: a bound that no float16 number reaches bounds nothing, and neither does the largest of them.
+    Not Clip: a bound that no float16 number reaches bounds nothing. (What comes from a float32 node may reach it, and
+    then overflows on its way into Clip: set_precision looks for that.)
     """
     graph = model.graph
     written = ((node.output[0], a.t) for node in graph.node if node.op_type == "Constant" for a in node.attribute)
     large = {name for name, tensor in (*((t.name, t) for t in graph.initializer), *written)
-             if tensor.data_type == onnx.TensorProto.FLOAT and _exceeds(numpy_helper.to_array(tensor))}
+             if tensor.data_type == onnx.TensorProto.FLOAT and exceeds(numpy_helper.to_array(tensor))}
     return tuple(node.name for node in graph.node if node.op_type != "Clip" and large.intersection(reads(node)))
 
 
@@ -80,7 +81,7 @@ def _reached(nodes: Iterable[onnx.NodeProto], keep: Collection[str], values: set
     return frozenset(found - set(keep))
 
 
-def _exceeds(values: Array) -> bool:
+def exceeds(values: Array) -> bool:
     return bool((np.abs(values[np.isfinite(values)]) > LARGEST).any())
 
 

@@ -14,13 +14,16 @@ from edgecls.errors import DataError, ModelError
 from edgecls.interfaces import Progress, silent
 from edgecls.passes.evaluate import run
 from edgecls.passes.network import Network
-from edgecls.passes.precision.half import MOVES, between, beyond_range, to_half
+from edgecls.passes.precision.half import LARGEST, MOVES, between, beyond_range, exceeds, to_half
 from edgecls.passes.precision.images import CalibrationImages
 from edgecls.passes.precision.int8 import QUANTIZED, calibrate, to_int8
 from edgecls.passes.precision.options import PrecisionOptions
 from edgecls.passes.precision.sensitivity import Lower, most_sensitive
 from edgecls.passes.verify import random_feed
 from edgecls.types import Array, OptimizedGraph, PassRecord, Precision
+
+# of the output's range: float16 without overflow stays well below
+_NOTICEABLE = 0.01
 
 
 def set_precision(graph: OptimizedGraph, options: PrecisionOptions, progress: Progress = silent) -> OptimizedGraph:
@@ -54,7 +57,7 @@ def set_precision(graph: OptimizedGraph, options: PrecisionOptions, progress: Pr
             raise ModelError("nothing would compute in int8: every node that could stays float32",
                              "keep fewer nodes in float32 (--keep-fp32, --keep-sensitive), or leave --precision out")
         models[batch] = model.SerializeToString(deterministic=True)
-        record = record or _record(options.precision, graph.onnx[batch], models[batch])
+        record = record or _record(options.precision, graph.onnx[batch], models[batch], keep)
     assert record is not None
     facts = Precision(kind=options.precision, kept_fp32=keep, beyond_fp16=must)
     if ranges is not None and images is not None:
@@ -107,12 +110,31 @@ def _kept(model: bytes, must: Collection[str], lower: Lower, options: PrecisionO
     return tuple(name for name in names if name in kept)
 
 
-def _record(name: str, before: bytes, after: bytes) -> PassRecord:
-    """What the precision costs on random input. Raises ModelError when an answer stops being finite."""
+def _record(name: str, before: bytes, after: bytes, keep: Collection[str]) -> PassRecord:
+    """What the precision costs on random input. Raises ModelError when an answer stops being finite, or changes because
+    values overflow that a later node, such as Clip, makes finite again."""
     feed = random_feed(Network.parse(before))
     wanted, got = run(Network.parse(before), feed), run(Network.parse(after), feed)
+    differences = list(_differences(wanted, got))
+    ranges = [float(np.ptp(v[np.isfinite(v)])) if np.isfinite(v).any() else 0.0 for v in wanted.values()]
+    change = max((d / r for d, r in zip(differences, ranges, strict=True) if r), default=0.0)
+    if name == "fp16" and change > _NOTICEABLE and (node := _overflowing(before, keep, feed)):
+        raise ModelError(f"{node!r} meets values beyond float16's {LARGEST:.0f} on random input; the answer changes "
+                         f"by {change:.0%} of its range", f"keep it in float32: --keep-fp32 {node!r}")
     return PassRecord(name=name, fired=True, nodes_before=_nodes(before), nodes_after=_nodes(after),
-                      max_difference=max(_differences(wanted, got), default=0.0))
+                      max_difference=max(differences, default=0.0))
+
+
+def _overflowing(model: bytes, keep: Collection[str], feed: Mapping[str, Array]) -> str:
+    """The first node in float16 that, in float32, reads or computes a finite value beyond its range; "" for none."""
+    shown = onnx.load_from_string(model)
+    computed = {name for node in shown.graph.node for name in node.output if name}
+    there = {value.name for value in shown.graph.output}
+    shown.graph.output.extend(onnx.ValueInfoProto(name=name) for name in sorted(computed - there))
+    values = run(Network.parse(shown.SerializeToString()), feed)
+    large = {name for name, value in values.items() if value.dtype == np.float32 and exceeds(value)}
+    return next((node.name for node in shown.graph.node
+                 if node.name not in keep and large.intersection((*node.input, *node.output))), "")
 
 
 def _differences(wanted: Mapping[str, Array], got: Mapping[str, Array]) -> Iterator[float]:

@@ -91,6 +91,7 @@ def test_timings_are_kept_for_the_same_gpu_driver_and_version(unfinished, device
 
 @pytest.mark.parametrize(("change", "error", "message"), [
     ({"gpu": {"missing": "no NVIDIA driver"}}, DeviceError, "no GPU to build for"),
+    ({"gpu": {"missing": "the NVIDIA driver does not start (CUDA error 803)"}}, DeviceError, "does not start"),
     ({"gpu": {**T4["gpu"], "compute_capability": "8.9", "name": "L4"}}, BundleError, "a L4 of compute capability 8.9"),
     ({"tensorrt": {"missing": "No module named 'tensorrt'"}}, MissingExtraError, "No module named 'tensorrt'"),
     ({"tensorrt": {"version": "8.6.1"}}, MissingExtraError, "has TensorRT 8.6.1"),

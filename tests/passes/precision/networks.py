@@ -43,6 +43,15 @@ def large_constant(weight: float, factor: float) -> ExportedGraph:
     return b.finish()
 
 
+def masked() -> ExportedGraph:
+    """Values beyond float16's range that a Clip makes finite again: its bounds are beyond it as well."""
+    b = Builder()
+    x = b.node("Mul", b.input("x", ("batch", 3, 4, 4)), b.constant(1e5, np.float32), name="scale")
+    x = b.node("Clip", x, b.constant(-1e5, np.float32), b.constant(1e5, np.float32), name="clip")
+    b.output(b.node("Mul", x, b.constant(1e-6, np.float32), name="unscale"), "y")
+    return b.finish()
+
+
 def parsed(graph: OptimizedGraph, batch: int = 1) -> onnx.ModelProto:
     return onnx.load_from_string(graph.onnx[batch])
 

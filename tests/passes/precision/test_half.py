@@ -12,7 +12,7 @@ from edgecls.errors import DataError, ModelError
 from edgecls.passes import optimize_graph
 from edgecls.passes.precision import PrecisionOptions, computes_low, set_precision
 from tests.models import MODELS, Builder, convolution, random_feed, run_onnxruntime
-from tests.passes.precision.networks import constants, large_constant, overflowing, parsed
+from tests.passes.precision.networks import constants, large_constant, masked, overflowing, parsed
 
 FP16 = PrecisionOptions(precision="fp16")
 FLOAT, HALF = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16
@@ -97,6 +97,15 @@ def test_bounds_and_infinities_beyond_the_range_lose_nothing_in_half():
     b.output(b.node("Where", b.constant([True] * 4 + [False] * 5, bool), x, b.constant(-np.inf, np.float32)), "y")
     graph = set_precision(optimize_graph(b.finish()), FP16)
     assert graph.precision.kept_fp32 == ()
+
+
+def test_an_overflow_that_clip_hides_is_an_error_too():
+    before = optimize_graph(masked())
+    with pytest.raises(ModelError, match="'clip' meets values beyond float16's 65504") as caught:
+        set_precision(before, FP16)
+    assert "--keep-fp32 'clip'" in caught.value.hint
+    kept = set_precision(before, PrecisionOptions(precision="fp16", keep_fp32=("clip", "unscale")))
+    assert kept.passes[-1].max_difference < 1e-4
 
 
 def test_sensitivity_finds_the_layers_that_disturb_most():

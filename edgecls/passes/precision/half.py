@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 
 from edgecls.oracle import import_onnxruntime
 from edgecls.passes.network import reads
@@ -31,13 +31,14 @@ def to_half(model: onnx.ModelProto, keep: Collection[str] = ()) -> onnx.ModelPro
     from onnxruntime.transformers.float16 import convert_float_to_float16
     from onnxruntime.transformers.onnx_model import OnnxModel
 
+    own = {node.name for node in model.graph.node}
     kept = sorted({*keep, *beyond_range(model)})  # as `keep` has them, but not while the most sensitive are looked for
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # one for each weight tensor with a number too small for float16
         half: Any = convert_float_to_float16(model, keep_io_types=True, node_block_list=kept)
     for field in (half.graph.node, half.graph.value_info):
         _keep_first(field)  # a value that two float32 nodes read is cast twice, under the same names
-    _join_islands(half.graph)
+    _join_islands(half.graph, own)
     OnnxModel.graph_topological_sort(half.graph)  # it appends its Cast nodes at the end
     result: onnx.ModelProto = half
     return result
@@ -85,12 +86,15 @@ def exceeds(values: Array) -> bool:
     return bool((np.abs(values[np.isfinite(values)]) > LARGEST).any())
 
 
-def _join_islands(graph: onnx.GraphProto) -> None:
-    """Between float32 neighbours, the network's ends among them, nothing goes through float16, which could overflow."""
-    narrowed = {n.output[0]: n.input[0] for n in graph.node
-                if n.name.endswith("_cast_to_fp16_node") or n.name.startswith("graph_input_cast")}
-    direct = {n.output[0]: narrowed[n.input[0]] for n in graph.node if n.input and n.input[0] in narrowed and (
-        n.name.endswith("_cast_to_fp32_node") or n.name.startswith("graph_output_cast"))}
+def _join_islands(graph: onnx.GraphProto, own: Collection[str]) -> None:
+    """Between float32 neighbours, the network's ends among them, nothing goes through float16, which could overflow.
+
+    own: names of the nodes that were there before; every other Cast is the converter's, whose names have changed.
+    """
+    casts = [(n, helper.get_node_attr_value(n, "to")) for n in graph.node if n.op_type == "Cast" and n.name not in own]
+    narrowed = {n.output[0]: n.input[0] for n, to in casts if to == onnx.TensorProto.FLOAT16}
+    direct = {n.output[0]: narrowed[n.input[0]] for n, to in casts
+              if to == onnx.TensorProto.FLOAT and n.input[0] in narrowed}
     ends = {v.name for v in (*graph.input, *graph.output)}
     named: dict[str, str] = {}  # a value -> the network's output that it is
     for node in graph.node:

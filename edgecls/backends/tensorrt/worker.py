@@ -300,8 +300,7 @@ def inspect(trt: Any, logger: Any, plan: bytes, request: Any) -> list[str]:
     """
     if request["compute_capability"] is not None:
         return []
-    runtime = begin(trt.Runtime, logger)  # a name, because the engine does not keep it alive
-    engine = runtime.deserialize_cuda_engine(plan)
+    engine = begin(trt.Runtime, logger).deserialize_cuda_engine(plan)  # which keeps the runtime alive
     tables: list[str] = []
     for index, shapes in enumerate(request["profiles"] or [{}]):
         context = engine.create_execution_context() if engine is not None else None

@@ -68,15 +68,19 @@ def test_islands_stay_float_by_name_and_by_pattern():
         onnx.checker.check_model(model, full_check=True)
 
 
-def test_an_overflow_is_an_error_and_an_island_cures_it():
-    before = optimize_graph(overflowing())
-    with pytest.raises(ModelError, match="stops being finite") as caught:
+@pytest.mark.parametrize(("network", "error", "hint", "keep", "casts"), [
+    # casts at both ends of the network and of the island, none inside it
+    (overflowing, "stops being finite", "--keep-sensitive", ("scale", "unscale"), 4),
+    (masked, "'clip' meets values beyond float16's 65504", "--keep-fp32 'clip'", ("clip", "unscale"), 0),
+])
+def test_an_overflow_is_an_error_and_an_island_cures_it(network, error, hint, keep, casts):
+    before = optimize_graph(network())
+    with pytest.raises(ModelError, match=error) as caught:
         set_precision(before, FP16)
-    assert "--keep-sensitive" in caught.value.hint
-    graph = set_precision(before, PrecisionOptions(precision="fp16", keep_fp32=("scale", "unscale")))
+    assert hint in caught.value.hint
+    graph = set_precision(before, PrecisionOptions(precision="fp16", keep_fp32=keep))
     assert graph.passes[-1].max_difference < 1e-2
-    between = [n for n in parsed(graph).graph.node if n.op_type == "Cast"]
-    assert len(between) == 4  # at both ends of the network and of the island, none inside it
+    assert len([n for n in parsed(graph).graph.node if n.op_type == "Cast"]) == casts
 
 
 @pytest.mark.parametrize(("weight", "factor", "kept"), [(1e-6, 1e6, ("mul",)), (1e-2, 6e4, ())])
@@ -97,15 +101,6 @@ def test_bounds_and_infinities_beyond_the_range_lose_nothing_in_half():
     b.output(b.node("Where", b.constant([True] * 4 + [False] * 5, bool), x, b.constant(-np.inf, np.float32)), "y")
     graph = set_precision(optimize_graph(b.finish()), FP16)
     assert graph.precision.kept_fp32 == ()
-
-
-def test_an_overflow_that_clip_hides_is_an_error_too():
-    before = optimize_graph(masked())
-    with pytest.raises(ModelError, match="'clip' meets values beyond float16's 65504") as caught:
-        set_precision(before, FP16)
-    assert "--keep-fp32 'clip'" in caught.value.hint
-    kept = set_precision(before, PrecisionOptions(precision="fp16", keep_fp32=("clip", "unscale")))
-    assert kept.passes[-1].max_difference < 1e-4
 
 
 def test_sensitivity_finds_the_layers_that_disturb_most():

@@ -92,6 +92,12 @@ class Simd:
         place = self.tir.Ramp(index, self.tir.IntImm("int32", 1), lanes) if lanes > 1 else index
         self._body.append(self.tir.BufferStore(buffer, value, [place]))
 
+    def fetch(self, buffer: Any, index: Expr) -> None:
+        """Begin to bring the line of this element into the cache. It may lie beyond the end."""
+        place = self.tir.address_of(buffer[_index(index)])
+        self._body.append(self.tir.Evaluate(self.tir.call_llvm_intrin("void", "llvm.prefetch", place,
+                                                                      *map(self._int, (0, 2, 1)))))
+
     def store_first(self, buffer: Any, index: Expr, value: Expr, count: int) -> None:
         """The first `count` lanes, as the largest powers of two that fit."""
         start = 0

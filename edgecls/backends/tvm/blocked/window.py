@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 from msgspec import structs
 
 from edgecls.frozen import Frozen
+
+# most tiles in a row of a pointwise convolution's image: rows are what cores share
+_TILES = 16
 
 
 class Window(Frozen):
@@ -87,14 +91,13 @@ def runs(window: Window, most: int) -> list[Run]:
 
 
 def flattened(window: Window, most: int) -> Window:
-    """A pointwise convolution reads no neighbours, so its image may be cut into rows anywhere: rows that whole tiles of
-    nearly `most` columns fill."""
+    """A pointwise convolution reads no neighbours, so its image may be cut into rows anywhere: rows that tiles of at
+    most `most` columns fill best."""
     if not window.pointwise:
         return window
     pixels = window.h * window.w
-    width = max(d for d in range(1, most + 1) if pixels % d == 0)
-    if width * 2 <= most or width < window.w <= most:
-        return window
+    widths = [d for d in range(1, min(pixels, most * _TILES) + 1) if pixels % d == 0]
+    width = min([window.w, *widths], key=lambda d: (Fraction(-(-d // most), d), d))
     return _reshaped(window, pixels // width, width)
 
 

@@ -47,11 +47,15 @@ def decide(window: Window, cpu: Cpu) -> Decision:
     single = window.oh * window.ow == 1
     depth = -(-window.ci // lanes) * math.prod(window.kernel)
     apart = window.stride[1] > 1 and window.ci > _PLANAR_CHANNELS
-    for vectors in range(1, min(4, -(-window.co // lanes)) + 1) if single else product_vectors(window.co, cpu):
+    far = not single and window.kernel == (1, 1)
+    for vectors in range(1, min(4, -(-window.co // lanes)) + 1) if single else product_vectors(window.co, cpu, far):
+        # every tile reads the weights of its outputs again
+        if far and vectors > 1 and vectors * window.ci * cpu.vector_bits // 8 > cpu.cache.l2 // 2 and cpu.arch == "x86_64":
+            continue
         for most in range(1, product_rows(vectors, cpu) + 1):
             flat = flattened(window, most)
             sizes = [r.size for r in runs(flat, most) for _ in range(r.count)]
-            cost = flat.oh * product_cost(window.co, sizes, vectors, cpu, depth, apart)
+            cost = flat.oh * product_cost(window.co, sizes, vectors, cpu, depth, apart, float(far))
             if max(sizes) == most and cost < best:
                 best, choice = cost, (most, vectors)
     pixels, vectors = choice
@@ -80,9 +84,10 @@ def pack(weights: Array, decision: Decision, lanes: int, planar: bool, groups: i
 
 
 def emit(simd: Simd, window: Window, decision: Decision, epilogue: Epilogue, planar: bool,
-         rows_first: bool = False) -> Any:
+         rows_first: bool = False, line: int = 0) -> Any:
     """planar: the input is NCHW (few channels), not blocked. rows_first: all outputs of a row of pixels come before the
-    next row, not all rows of a group of outputs. Parameters: input, weights, operands of the epilogue, output."""
+    next row, not all rows of a group of outputs. line: floats in a line of the cache; 0 leaves it to the processor to
+    fetch weights. Parameters: input, weights, operands of the epilogue, output."""
     pixels, vectors = decision.tile
     groups, window = window.groups, window.one_group()
     flat = flattened(window, pixels)
@@ -99,6 +104,7 @@ def emit(simd: Simd, window: Window, decision: Decision, epilogue: Epilogue, pla
     images = window.n // groups
     once = images > 1 and groups * group_size * images > size_in
     row_of_tiles = runs(flat, pixels)
+    in_row = sum(run.count for run in row_of_tiles)
     offset = 0
     for part in parts(window.co, lanes, vectors):
         with simd.loop(window.n * part.count * flat.oh, parallel=True) as task:
@@ -112,12 +118,31 @@ def emit(simd: Simd, window: Window, decision: Decision, epilogue: Epilogue, pla
                              simd.bind(offset + number * group_size
                                        + group * (part.vectors * lanes * window.ci * taps)),
                              simd.bind(image * groups + number), group, row, image, simd.bind(number * blocks_out),
-                             sum(run.count for run in row_of_tiles) == 1)
+                             in_row == 1, _Ahead.of(flat, part, lanes, line, in_row))
+            before = row * in_row
             for run in row_of_tiles:
                 with simd.loop(run.count) as index:
-                    kernel.tile(run, simd.bind(run.start + index * run.size))
+                    kernel.tile(run, simd.bind(run.start + index * run.size), before + index)
+                before += run.count
         offset += part.count * part.vectors * lanes * window.ci * taps
     return simd.function([data, weights, *others, out])
+
+
+@dataclass(frozen=True)
+class _Ahead:
+    """Weights come from memory, and each group of outputs waits for the first of its own: the tiles of the group before
+    fetch them, some lines in every turn. step: floats from one line to the next."""
+
+    lines: int
+    step: int
+
+    @staticmethod
+    def of(window: Window, part: Part, lanes: int, line: int, tiles: int) -> _Ahead | None:
+        """tiles: in a row. None where these are so many that the first lines do not count."""
+        if not line:
+            return None
+        needed, tiles = window.kernel[1] * lanes * part.vectors * lanes // line, tiles * window.oh
+        return _Ahead(-(-needed // tiles), line) if needed >= tiles else None
 
 
 @dataclass
@@ -143,6 +168,7 @@ class _Kernel:
     whole: Expr
     vector: Expr
     single: bool  # tile in the row
+    ahead: _Ahead | None
 
     def __post_init__(self) -> None:
         """Distances that all tiles of the task share."""
@@ -159,7 +185,8 @@ class _Kernel:
         self.always = simd.hidden(1) != 0
         self.zero = (lambda: 0) if self.single else simd.secret(0)
 
-    def tile(self, run: Run, column: Expr) -> None:
+    def tile(self, run: Run, column: Expr, number: Expr) -> None:
+        """number: of the tile among those of the group's outputs."""
         simd, window, lanes = self.simd, self.window, self.simd.lanes
         first = self.part.first + self.group * self.part.vectors
         # loaded for each tile: kept for all of them it would be in the registers of the sums
@@ -170,7 +197,7 @@ class _Kernel:
             (self._planes_written_out if self.planar else self._written_out)(column, sums, run)
         else:
             for first_tap, count, pixels in _segments(run.taps):
-                self._looped(column, sums, first_tap, count, pixels)
+                self._looped(column, sums, first_tap, count, pixels, number)
         blocks_out = -(-window.co // lanes)
         line = ((self.image * blocks_out + first) * window.oh + self.row) * window.ow
         origin = simd.bind((line + column) * lanes)
@@ -245,7 +272,8 @@ class _Kernel:
             return 1
         return -(-STRAIGHT_LINE // max(1, taps))
 
-    def _looped(self, column: Expr, sums: list[list[Any]], tap: int, taps: int, pixels: tuple[int, ...]) -> None:
+    def _looped(self, column: Expr, sums: list[list[Any]], tap: int, taps: int, pixels: tuple[int, ...],
+                number: Expr) -> None:
         """Add what `taps` columns of the kernel from `tap` on contribute to `pixels` of the tile."""
         simd, window, lanes = self.simd, self.window, self.simd.lanes
         top = simd.bind(self.row * window.stride[0] - window.pad[0])
@@ -253,7 +281,18 @@ class _Kernel:
         whole, rest = (window.ci, 0) if self.planar else divmod(window.ci, lanes)
         for blocks, start, channels in [(whole, 0, 1 if self.planar else lanes), *([(1, whole, rest)] if rest else [])]:
             with simd.loop(blocks, start=start) as block, simd.loop(rows, start=first) as i:
+                self._fetch(number, block * window.kernel[0] + i)
                 self._block(sums, column, tap, taps, pixels, block, i, top, channels)
+
+    def _fetch(self, tile: Expr, turn: Expr) -> None:
+        if self.ahead is None:
+            return
+        simd, window = self.simd, self.window
+        turns = -(-window.ci // simd.lanes) * window.kernel[0]
+        following = self.origin + self._width * window.ci * math.prod(window.kernel)
+        place = simd.bind(following + (tile * turns + turn) * (self.ahead.lines * self.ahead.step))
+        for number in range(self.ahead.lines):
+            simd.fetch(self.weights, place + number * self.ahead.step)
 
     def _block(self, sums: list[list[Any]], column: Expr, tap: int, taps: int, pixels: tuple[int, ...], block: Expr,
                i: Expr, top: Expr, channels: int) -> None:
@@ -303,12 +342,25 @@ class _Kernel:
         spread = dict(zip(places, simd.elements(self.data, base, list(places.values()), not self.planar), strict=True))
         for tap, pixels in taps:
             for k in range(step):
+                place = weights + (tap * channels + k) * self._width
+                row = [place + v * simd.lanes for v in range(len(sums[0]))]
+                if not simd.by_element:
+                    self._row(sums, pixels, row, [spread[tap, r, k] for r in pixels])
+                    continue
                 # one vector of weights at a time: with all of them loaded LLVM runs out of registers
-                for v in range(len(sums[0])):
-                    place = weights + (tap * channels + k) * self._width + v * simd.lanes
-                    weight = simd.bind(simd.load(self.weights, place), "w")
+                for v, at in enumerate(row):
+                    weight = simd.bind(simd.load(self.weights, at), "w")
                     for r in pixels:
                         simd.assign(sums[r][v], simd.value(sums[r][v]) + spread[tap, r, k] * weight)
+
+    def _row(self, sums: list[list[Any]], pixels: Sequence[int], row: Sequence[Expr], elements: Sequence[Expr]) -> None:
+        """All vectors of weights of one channel wait for its elements, one after the other."""
+        simd = self.simd
+        vectors = [simd.bind(simd.load(self.weights, at), "w") for at in row]
+        for r, element in zip(pixels, elements, strict=True):
+            element = simd.bind(element, "a")
+            for v, weight in enumerate(vectors):
+                simd.assign(sums[r][v], simd.value(sums[r][v]) + element * weight)
 
 
 def _segments(taps: Sequence[tuple[int, ...]]) -> list[tuple[int, int, tuple[int, ...]]]:
@@ -354,8 +406,9 @@ def plan_direct(window: Window, weights: Array, decision: Decision, data: Any, t
                     lambda simd, epilogue: dense.emit(simd, window, decision, epilogue), (window, decision),
                     window.multiply_adds)
     rows_first = reads_rows_first(window.one_group(), tensors.cpu)
+    line = tensors.cpu.cache.line // 4 if tensors.cpu.arch == "x86_64" and not (rows_first or planar) else 0
     return Plan(f"conv{window.kernel[0]}x{window.kernel[1]}", decision,
                 (tensors.plain(data) if planar else tensors.block(data),
                  pack(weights, decision, tensors.lanes, planar, window.groups)),
-                lambda simd, epilogue: emit(simd, window, decision, epilogue, planar, rows_first),
+                lambda simd, epilogue: emit(simd, window, decision, epilogue, planar, rows_first, line),
                 (window, planar, decision), window.multiply_adds, in_place=True)

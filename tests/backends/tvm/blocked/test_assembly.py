@@ -139,8 +139,8 @@ def test_attention_is_mostly_fmas_and_calls_nothing(rows: int, size: int, heads:
     queries = Place(0, size // 4, blocks, rows, rows, True)
     values = Place(2 * blocks // 3, size // 4, blocks, rows, rows, True)
     result = Place(0, size // 4, blocks // 3, rows, rows, True)
-    tile = attention.decide(rows, rows, size, size, board.cpu)
-    text = assembly(emit(Simd(4, by_element=True), shape, tile, queries, values, result), board)
+    tiles = attention.decide(rows, rows, size, size, board.cpu)
+    text = assembly(emit(Simd(4, by_element=True), shape, tiles, queries, values, result), board)
     product = re.compile(r"\tfmla\t.*\.s\[\d\]")
     loops = [loop for loop in innermost_loops(text) if sum(bool(product.match(x)) for x in loop) >= 32]
     assert len(loops) >= 2

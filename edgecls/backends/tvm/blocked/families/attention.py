@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from edgecls.backends.tvm.blocked.families import channels
-from edgecls.backends.tvm.blocked.families.attention_kernels import Place, Shape, emit, emit_keys
+from edgecls.backends.tvm.blocked.families.attention_kernels import Place, Shape, Tiles, emit, emit_keys
 from edgecls.backends.tvm.blocked.families.family import Plan, Tensors
 from edgecls.backends.tvm.blocked.families.product import product_cost, product_rows, product_vectors
 from edgecls.backends.tvm.blocked.groups import Group
@@ -30,9 +30,16 @@ from edgecls.types import Array, Cpu
 _LOG2_E = math.log2(math.e)
 
 
-def decide(rows: int, columns: int, size: int, depth: int, cpu: Cpu) -> tuple[int, int]:
-    """The register tile of both products, queries x vectors."""
+def decide(rows: int, columns: int, size: int, depth: int, cpu: Cpu) -> Tiles:
+    """Few keys fit into registers with several queries, where one load of an element serves them all."""
     lanes = cpu.vector_bits // 32
+    whole = -(-columns // lanes)
+    few = product_rows(whole, cpu)
+    if cpu.arch == "x86_64" and whole in product_vectors(columns, cpu, far=True) and (
+            few * whole >= cpu.fma_latency * cpu.fma_pipes):
+        # all tiles of a task read its weights from the first cache
+        queries = balanced(rows, max(few, cpu.cache.l1d // 2 // (whole * cpu.vector_bits // 8)))[0]
+        return Tiles(queries, (few, whole), _tile(queries, depth, whole, cpu), whole=True)
     best, choice = float("inf"), (1, 1)
     for vectors in product_vectors(columns, cpu):
         for most in range(1, product_rows(vectors, cpu) + 1):
@@ -41,7 +48,14 @@ def decide(rows: int, columns: int, size: int, depth: int, cpu: Cpu) -> tuple[in
                     + product_cost(depth, sizes, vectors, cpu, -(-columns // lanes)))
             if max(sizes) == most and cost < best:
                 best, choice = cost, (most, vectors)
-    return choice
+    return Tiles(choice[0], choice, choice)
+
+
+def _tile(rows: int, channels: int, depth: int, cpu: Cpu) -> tuple[int, int]:
+    """The register tile that costs least. depth: vectors of keys."""
+    return min(((most, vectors) for vectors in product_vectors(channels, cpu, far=True)
+                for most in range(1, product_rows(vectors, cpu) + 1)),
+               key=lambda tile: product_cost(channels, balanced(rows, tile[0]), tile[1], cpu, depth))
 
 
 def plan(found: Group, tensors: Tensors) -> Plan:
@@ -56,11 +70,11 @@ def plan(found: Group, tensors: Tensors) -> Plan:
         "keys", Decision(algorithm="attention", layout="keys", reason="keys transposed and scaled"), keys.arguments,
         lambda simd, _: emit_keys(simd, shape, keys.place, scale), (shape, keys.place, scale)),
         unit * vectors * shape.size * lanes, found)
-    tile = decide(shape.rows, shape.columns, shape.size, shape.depth, tensors.cpu)
+    tiles = decide(shape.rows, shape.columns, shape.size, shape.depth, tensors.cpu)
     depth = -(-shape.depth // lanes)
     result = Place(0, depth, depth * shape.heads, queries.place.pixels, shape.rows, queries.place.in_order)
-    decision = Decision(algorithm="attention", layout=f"NCHW{lanes}c", tile=tile,
-                        reason=f"{tile[0]} queries through {shape.columns} keys; {shape.groups} groups of "
+    decision = Decision(algorithm="attention", layout=f"NCHW{lanes}c", tile=tiles.score,
+                        reason=f"{tiles.queries} queries through {shape.columns} keys; {shape.groups} groups of "
                                f"{shape.rows}, {shape.heads} heads")
     weights = [_padded(b * np.float32(_LOG2_E), lanes) for b in attention.biases]
     if attention.gate:
@@ -68,8 +82,8 @@ def plan(found: Group, tensors: Tensors) -> Plan:
         weights += [attention.gate.factor.astype(np.float32), _padded(summand, lanes)]
     arguments = (*queries.arguments, turned, *values.arguments, *weights)
     own = Plan("attention", decision, arguments,
-               lambda simd, _: emit(simd, shape, tile, queries.place, values.place, result),
-               (shape, tile, queries.place, values.place, result), attention.multiply_adds)
+               lambda simd, _: emit(simd, shape, tiles, queries.place, values.place, result),
+               (shape, tiles, queries.place, values.place, result), attention.multiply_adds)
     if shape.heads == 1 or shape.depth % lanes == 0:
         return own
     padded = tensors.call(own, result.size(shape.images, lanes), found)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import operator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 from edgecls.backends.tvm.blocked.families.product import pieces
@@ -49,6 +51,17 @@ class Shape:
     normalised: bool
 
 
+@dataclass(frozen=True)
+class Tiles:
+    """queries: of one task. score and weigh: the register tiles of both products, queries x vectors. whole: scores of
+    all keys are in the first, and stay in registers until they are weights."""
+
+    queries: int
+    score: tuple[int, int]
+    weigh: tuple[int, int]
+    whole: bool = False
+
+
 def emit_keys(simd: Simd, shape: Shape, place: Place, scale: float) -> Any:
     """Parameters: image, table if not in order, output."""
     lanes, vectors, size = simd.lanes, -(-shape.columns // simd.lanes), shape.size
@@ -70,10 +83,10 @@ def emit_keys(simd: Simd, shape: Shape, place: Place, scale: float) -> Any:
     return simd.function([*tokens.parameters, out])
 
 
-def emit(simd: Simd, shape: Shape, tile: tuple[int, int], query: Place, value: Place, result: Place) -> Any:
+def emit(simd: Simd, shape: Shape, tiles: Tiles, query: Place, value: Place, result: Place) -> Any:
     """Parameters: queries, keys, values, biases, gate's factor and summand, output; an image that is not in order is
     followed by its table, the output by none: it has that of the queries."""
-    sizes, start = balanced(shape.rows, tile[0]), 0
+    sizes, start = balanced(shape.rows, tiles.queries), 0
     vectors = -(-shape.columns // simd.lanes)
     queries, values = _Tokens(simd, "queries", query, shape), _Tokens(simd, "values", value, shape)
     keys = simd.parameter("keys", shape.images * shape.groups * shape.heads * vectors * shape.size * simd.lanes)
@@ -85,7 +98,7 @@ def emit(simd: Simd, shape: Shape, tile: tuple[int, int], query: Place, value: P
         count = sizes.count(size)
         with simd.loop(shape.images * shape.groups * shape.heads * count, parallel=True) as task:
             image, group, head, step = simd.divide(task, (shape.images, shape.groups, shape.heads, count))
-            _Tile(simd, shape, size, tile[1], queries, keys, values, biases, gate, image, group, head,
+            _Task(simd, shape, size, tiles, queries, keys, values, biases, gate, image, group, head,
                   simd.bind(start + step * size)).run(out, result)
         start += size * count
     return simd.function([*queries.parameters, keys, *values.parameters, *biases, *gate, out])
@@ -113,14 +126,14 @@ class _Tokens:
 
 
 @dataclass
-class _Tile:
+class _Task:
     """`size` queries of one head from `row` on. Queries and scores are kept as [vector][query][lane]: the elements that
     one step of a product takes lie together."""
 
     simd: Simd
     shape: Shape
     size: int
-    vectors: int
+    tiles: Tiles
     queries: _Tokens
     keys: Any
     values: _Tokens
@@ -138,39 +151,83 @@ class _Tile:
         self.query = simd.scratch("query", self.size * self.channels * simd.lanes)
         self.scores = simd.scratch("scores", self.size * self.columns * simd.lanes)
         self.inverse = simd.scratch("inverse", self.size * simd.lanes)
+        self.depth = -(-shape.depth // simd.lanes)
+        self.value = simd.scratch("value", shape.columns * self.depth * simd.lanes) if self.tiles.whole else None
 
     def run(self, out: Any, result: Place) -> None:
-        self.load_queries()
-        for count, first, vectors in pieces(self.columns, self.vectors):
-            with self.simd.loop(count) as step:
-                self.score(self.simd.bind(first + step * vectors), vectors)
-        with self.simd.loop(self.size) as r:
-            self.softmax(r)
-        for count, first, vectors in pieces(-(-self.shape.depth // self.simd.lanes), self.vectors):
-            with self.simd.loop(count) as step:
-                self.weigh(out, result, self.simd.bind(first + step * vectors), vectors)
+        simd, tiles = self.simd, self.tiles
+        self._copy(self.queries, self.row, self.query, self.size, self.channels)
+        if self.value is not None:
+            self._copy(self.values, 0, self.value, self.shape.columns, self.depth)
+        for first, rows in self._parts(tiles.score[0]):
+            if tiles.whole:
+                self.score_and_weights(first, rows)
+                continue
+            for count, start, vectors in pieces(self.columns, tiles.score[1]):
+                with simd.loop(count) as step:
+                    self.score(first, rows, simd.bind(start + step * vectors), vectors)
+        if not tiles.whole:
+            with simd.loop(self.size) as r:
+                self.softmax(r)
+        for first, rows in self._parts(tiles.weigh[0]):
+            for count, start, vectors in pieces(self.depth, tiles.weigh[1]):
+                with simd.loop(count) as step:
+                    self.weigh(out, result, first, rows, simd.bind(start + step * vectors), vectors)
 
-    def load_queries(self) -> None:
+    def _parts(self, most: int) -> Iterator[tuple[Expr, int]]:
+        """First and number of the queries in each tile."""
+        sizes, start = balanced(self.size, most), 0
+        for size in dict.fromkeys(sizes):
+            with self.simd.loop(sizes.count(size)) as step:
+                yield self.simd.bind(start + step * size), size
+            start += size * sizes.count(size)
+
+    def _copy(self, source: _Tokens, first: Expr, to: Any, tokens: int, blocks: int) -> None:
+        """[vector][token][lane] of tokens from number `first` on."""
         simd = self.simd
-        with simd.loop(self.size) as r, simd.loop(self.channels) as block:
-            at = self.queries.at(self.image, self.group, self.head, block, self.row + r)
-            simd.store(self.query, self._own(block, r), simd.load(self.queries.buffer, at))
+        with simd.loop(tokens) as t, simd.loop(blocks) as block:
+            at = source.at(self.image, self.group, self.head, block, first + t)
+            simd.store(to, (block * tokens + t) * simd.lanes, simd.load(source.buffer, at))
 
-    def score(self, column: Expr, vectors: int) -> None:
-        """`vectors` vectors of keys from number `column` on."""
+    def score(self, first: Expr, rows: int, column: Expr, vectors: int) -> None:
+        """`rows` queries from number `first` on, and `vectors` vectors of keys from number `column` on."""
+        for r, values in enumerate(self._scores(first, rows, column, vectors)):
+            for v, value in enumerate(values):
+                self.simd.store(self.scores, self._own(column + v, first + r), value)
+
+    def _scores(self, first: Expr, rows: int, column: Expr, vectors: int) -> list[list[Expr]]:
         simd, shape = self.simd, self.shape
         unit = (self.image * shape.groups + self.group) * shape.heads + self.head
         base = simd.bind((unit * self.columns + column) * (shape.size * simd.lanes))
-        sums = self._zeros(vectors)
-        self._multiply(sums, self.query, shape.size,
+        sums = self._zeros(rows, vectors)
+        self._multiply(sums, self.query, first, shape.size,
                        lambda k, v: simd.load(self.keys, base + (k + v * shape.size) * simd.lanes))
-        for r in range(self.size):
-            for v in range(vectors):
-                value = simd.value(sums[r][v])
-                for bias, (groups, heads) in zip(self.biases, shape.biases, strict=True):
-                    number = (self.group if groups > 1 else 0) * heads + (self.head if heads > 1 else 0)
-                    value = value + simd.load(bias, self._weight(number, self.row + r, column + v))
-                simd.store(self.scores, self._own(column + v, r), value)
+        found = [[simd.value(s) for s in own] for own in sums]
+        for bias, (groups, heads) in zip(self.biases, shape.biases, strict=True):
+            number = (self.group if groups > 1 else 0) * heads + (self.head if heads > 1 else 0)
+            for r, own in enumerate(found):
+                for v in range(vectors):
+                    own[v] = own[v] + simd.load(bias, self._weight(number, self.row + first + r, column + v))
+        return found
+
+    def score_and_weights(self, first: Expr, rows: int) -> None:
+        """All scores of these queries become weights without leaving the registers. Each step is done for all of them
+        before the next: one query alone is a single chain of dependent instructions."""
+        simd, rest = self.simd, self.shape.columns % self.simd.lanes
+        scores = [[simd.bind(s) for s in own] for own in self._scores(first, rows, 0, self.columns)]
+        if rest:
+            for own in scores:
+                own[-1] = simd.bind(only_first(simd, own[-1], rest, float("-inf")))
+        largest = [across(simd, reduce(simd.tir.Max, own), simd.tir.Max) for own in scores]
+        totals = []
+        for r, own in enumerate(scores):
+            for v, value in enumerate(own):
+                own[v] = simd.bind(simd.value(simd.register(simd.exp2_down(value - largest[r]))))
+                simd.store(self.scores, self._own(v, first + r), own[v])
+            totals.append(simd.bind(reduce(operator.add, own)))
+        totals = [across(simd, t, operator.add) for t in totals]
+        for r, total in enumerate(totals):
+            self._finish(first + r, simd.bind(simd.number(1.0) / total))
 
     def softmax(self, r: Expr) -> None:
         """Scores of one query -> weights, in place, and what to multiply their sum of values by."""
@@ -188,10 +245,13 @@ class _Tile:
             simd.store(self.scores, at, value)
             return value
 
-        inverse = simd.bind(simd.number(1.0) / self._reduce(simd.number(0.0), lambda a, b: a + b, weight))
+        self._finish(r, simd.bind(simd.number(1.0) / self._reduce(simd.number(0.0), operator.add, weight)))
+
+    def _finish(self, r: Expr, inverse: Expr) -> None:
+        """inverse: of the sum of the weights."""
         if self.gate:
             inverse = self._mix(r, inverse)
-        simd.store(self.inverse, r * simd.lanes, inverse)
+        self.simd.store(self.inverse, r * self.simd.lanes, inverse)
 
     def _mix(self, r: Expr, inverse: Expr) -> Expr:
         simd, (factor, summand) = self.simd, self.gate
@@ -204,19 +264,24 @@ class _Tile:
             simd.store(self.scores, at, value)
             return value
 
-        total = self._reduce(simd.number(0.0), lambda a, b: a + b, mixed)
+        total = self._reduce(simd.number(0.0), operator.add, mixed)
         return simd.bind(simd.number(1.0) / total) if self.shape.normalised else simd.number(1.0)
 
-    def weigh(self, out: Any, result: Place, block: Expr, vectors: int) -> None:
-        """`vectors` vectors of the result from number `block` on."""
+    def weigh(self, out: Any, result: Place, first: Expr, rows: int, block: Expr, vectors: int) -> None:
+        """Of `rows` queries from number `first` on, `vectors` vectors of the result from number `block` on."""
         simd, values = self.simd, self.values
-        sums = self._zeros(vectors)
-        self._multiply(sums, self.scores, self.shape.columns, lambda j, v: simd.load(
-            values.buffer, values.at(self.image, self.group, self.head, block + v, j)))
-        for r in range(self.size):
-            inverse = simd.bind(simd.load(self.inverse, r * simd.lanes))
+        sums = self._zeros(rows, vectors)
+
+        def value(j: Expr, v: int) -> Expr:
+            if self.value is not None:
+                return simd.load(self.value, ((block + v) * self.shape.columns + j) * simd.lanes)
+            return simd.load(values.buffer, values.at(self.image, self.group, self.head, block + v, j))
+
+        self._multiply(sums, self.scores, first, self.shape.columns, value)
+        for r in range(rows):
+            inverse = simd.bind(simd.load(self.inverse, (first + r) * simd.lanes))
             for v in range(vectors):
-                at = self.queries.at(self.image, self.group, self.head, block + v, self.row + r, result)
+                at = self.queries.at(self.image, self.group, self.head, block + v, self.row + first + r, result)
                 simd.store(out, at, simd.value(sums[r][v]) * inverse)
 
     # ---- parts
@@ -229,11 +294,12 @@ class _Tile:
         """Where one vector of query r is, in floats."""
         return (vector * self.size + r) * self.simd.lanes
 
-    def _zeros(self, vectors: int) -> list[list[Any]]:
-        return [[self.simd.register(self.simd.number(0.0)) for _ in range(vectors)] for _ in range(self.size)]
+    def _zeros(self, rows: int, vectors: int) -> list[list[Any]]:
+        return [[self.simd.register(self.simd.number(0.0)) for _ in range(vectors)] for _ in range(rows)]
 
-    def _multiply(self, sums: list[list[Any]], left: Any, count: int, right: Callable[[Expr, int], Expr]) -> None:
-        """sums[r][v] += element k of query r in `left` * right(k, v), for k in range(count)."""
+    def _multiply(self, sums: list[list[Any]], left: Any, query: Expr, count: int,
+                  right: Callable[[Expr, int], Expr]) -> None:
+        """sums[r][v] += element k of query `query` + r in `left` * right(k, v), for k in range(count)."""
         simd, lanes = self.simd, self.simd.lanes
         together = lanes
         while together > 4 and together * len(sums) * len(sums[0]) > _UNROLLED:
@@ -242,7 +308,7 @@ class _Tile:
             for steps, first, size in pieces(width, together):
                 with simd.loop(blocks) as block, simd.loop(steps) as step:
                     within = first + step * together
-                    base = simd.bind(self._own(start // lanes + block, 0) + within)
+                    base = simd.bind(self._own(start // lanes + block, query) + within)
                     column = simd.bind(start + block * lanes + within)
                     places = [r * lanes + k for k in range(size) for r in range(len(sums))]
                     spread = iter(simd.elements(left, base, places, True))
@@ -250,6 +316,7 @@ class _Tile:
                         row = [simd.bind(right(column + k, v), "w") for v in range(len(sums[0]))]
                         for own in sums:
                             element = next(spread)
+                            element = element if simd.by_element else simd.bind(element, "a")
                             for v, factor in enumerate(row):
                                 simd.assign(own[v], simd.value(own[v]) + element * factor)
 

@@ -40,12 +40,15 @@ def decide(rows: int, columns: int, size: int, depth: int, cpu: Cpu) -> Tiles:
         # all tiles of a task read its weights from the first cache
         queries = balanced(rows, max(few, cpu.cache.l1d // 2 // (whole * cpu.vector_bits // 8)))[0]
         return Tiles(queries, (few, whole), _tile(queries, depth, whole, cpu), whole=True)
+    if cpu.arch == "x86_64":
+        queries = balanced(rows, product_rows(1, cpu))[0]
+        return Tiles(queries, _tile(queries, columns, -(-size // lanes), cpu), _tile(queries, depth, whole, cpu))
     best, choice = float("inf"), (1, 1)
     for vectors in product_vectors(columns, cpu):
         for most in range(1, product_rows(vectors, cpu) + 1):
             sizes = balanced(rows, most)
             cost = (product_cost(columns, sizes, vectors, cpu, -(-size // lanes))
-                    + product_cost(depth, sizes, vectors, cpu, -(-columns // lanes)))
+                    + product_cost(depth, sizes, vectors, cpu, whole))
             if max(sizes) == most and cost < best:
                 best, choice = cost, (most, vectors)
     return Tiles(choice[0], choice, choice)

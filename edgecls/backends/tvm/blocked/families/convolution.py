@@ -21,6 +21,7 @@ from edgecls.backends.tvm.blocked.families import dense, winograd
 from edgecls.backends.tvm.blocked.families.family import Plan, Tensors
 from edgecls.backends.tvm.blocked.families.product import (
     STRAIGHT_LINE,
+    Ahead,
     Part,
     parts,
     pieces,
@@ -49,9 +50,8 @@ def decide(window: Window, cpu: Cpu) -> Decision:
     apart = window.stride[1] > 1 and window.ci > _PLANAR_CHANNELS
     far = not single and window.kernel == (1, 1)
     for vectors in range(1, min(4, -(-window.co // lanes)) + 1) if single else product_vectors(window.co, cpu, far):
-        # every tile reads the weights of its outputs again
-        if far and vectors > 1 and vectors * window.ci * cpu.vector_bits // 8 > cpu.cache.l2 // 2 and cpu.arch == "x86_64":
-            continue
+        if far and vectors > 1 and vectors * window.ci * lanes * 4 > cpu.cache.l2 // 2:
+            continue  # every tile reads the weights of its outputs again
         for most in range(1, product_rows(vectors, cpu) + 1):
             flat = flattened(window, most)
             sizes = [r.size for r in runs(flat, most) for _ in range(r.count)]
@@ -118,7 +118,7 @@ def emit(simd: Simd, window: Window, decision: Decision, epilogue: Epilogue, pla
                              simd.bind(offset + number * group_size
                                        + group * (part.vectors * lanes * window.ci * taps)),
                              simd.bind(image * groups + number), group, row, image, simd.bind(number * blocks_out),
-                             in_row == 1, _Ahead.of(flat, part, lanes, line, in_row))
+                             in_row == 1, Ahead.of(flat, part, lanes, line, in_row * flat.oh))
             before = row * in_row
             for run in row_of_tiles:
                 with simd.loop(run.count) as index:
@@ -126,23 +126,6 @@ def emit(simd: Simd, window: Window, decision: Decision, epilogue: Epilogue, pla
                 before += run.count
         offset += part.count * part.vectors * lanes * window.ci * taps
     return simd.function([data, weights, *others, out])
-
-
-@dataclass(frozen=True)
-class _Ahead:
-    """Weights come from memory, and each group of outputs waits for the first of its own: the tiles of the group before
-    fetch them, some lines in every turn. step: floats from one line to the next."""
-
-    lines: int
-    step: int
-
-    @staticmethod
-    def of(window: Window, part: Part, lanes: int, line: int, tiles: int) -> _Ahead | None:
-        """tiles: in a row. None where these are so many that the first lines do not count."""
-        if not line:
-            return None
-        needed, tiles = window.kernel[1] * lanes * part.vectors * lanes // line, tiles * window.oh
-        return _Ahead(-(-needed // tiles), line) if needed >= tiles else None
 
 
 @dataclass
@@ -168,7 +151,7 @@ class _Kernel:
     whole: Expr
     vector: Expr
     single: bool  # tile in the row
-    ahead: _Ahead | None
+    ahead: Ahead | None
 
     def __post_init__(self) -> None:
         """Distances that all tiles of the task share."""
@@ -281,18 +264,9 @@ class _Kernel:
         whole, rest = (window.ci, 0) if self.planar else divmod(window.ci, lanes)
         for blocks, start, channels in [(whole, 0, 1 if self.planar else lanes), *([(1, whole, rest)] if rest else [])]:
             with simd.loop(blocks, start=start) as block, simd.loop(rows, start=first) as i:
-                self._fetch(number, block * window.kernel[0] + i)
+                if self.ahead:
+                    self.ahead.fetch(simd, self.weights, self.origin, number, block * window.kernel[0] + i)
                 self._block(sums, column, tap, taps, pixels, block, i, top, channels)
-
-    def _fetch(self, tile: Expr, turn: Expr) -> None:
-        if self.ahead is None:
-            return
-        simd, window = self.simd, self.window
-        turns = -(-window.ci // simd.lanes) * window.kernel[0]
-        following = self.origin + self._width * window.ci * math.prod(window.kernel)
-        place = simd.bind(following + (tile * turns + turn) * (self.ahead.lines * self.ahead.step))
-        for number in range(self.ahead.lines):
-            simd.fetch(self.weights, place + number * self.ahead.step)
 
     def _block(self, sums: list[list[Any]], column: Expr, tap: int, taps: int, pixels: tuple[int, ...], block: Expr,
                i: Expr, top: Expr, channels: int) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from edgecls.backends.tvm.blocked.simd import Expr, Simd
+from edgecls.backends.tvm.blocked.window import Window
 from edgecls.types import Cpu
 
 # blocks of input channels, times columns of the kernel, that NEON code writes out between two jumps
@@ -24,6 +27,33 @@ class Part:
     first: int
     vectors: int
     count: int
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """Weights come from memory, and each group of outputs would wait for the first of its own: the tiles of the group
+    before fetch them, some lines in every turn. line: in floats. turns: of one tile. group: floats of its weights."""
+
+    lines: int
+    line: int
+    turns: int
+    group: int
+
+    @staticmethod
+    def of(window: Window, part: Part, lanes: int, line: int, tiles: int) -> Ahead | None:
+        """line: 0 where the processor does so by itself. tiles: of a group; None where these are so many that the
+        first turns do not count."""
+        kh, kw = window.kernel
+        needed = kw * lanes * part.vectors * lanes // line if line else 0
+        if needed < tiles:
+            return None
+        return Ahead(-(-needed // tiles), line, -(-window.ci // lanes) * kh, part.vectors * lanes * window.ci * kh * kw)
+
+    def fetch(self, simd: Simd, weights: Any, group: Expr, tile: Expr, turn: Expr) -> None:
+        """group: where the weights of this one begin."""
+        place = simd.bind(group + self.group + (tile * self.turns + turn) * (self.lines * self.line))
+        for number in range(self.lines):
+            simd.fetch(weights, place + number * self.line)
 
 
 def parts(co: int, lanes: int, vectors: int) -> list[Part]:
@@ -74,9 +104,9 @@ def product_cost(co: int, rows: Sequence[int], vectors: int, cpu: Cpu, depth: in
 
     depth: vectors of input channels, times taps, that go into every sum. apart: elements of neighbouring rows do not
     lie side by side. far: how often a row's elements come from behind the first cache, per vector of input channels
-    and tap. x86: FMAs, each with a load or the loads they share, and the loads of the weights. ARM: FMAs, elements and weights loaded
-    in pairs, a pointer; the loop around them; for each tile its sums set, finished and stored. Too few sums to hide the
-    latency of the FMA count as if they were enough.
+    and tap. x86: FMAs, each with a load or the loads they share, and the loads of the weights. ARM: FMAs, elements and
+    weights loaded in pairs, a pointer; the loop around them; for each tile its sums set, finished and stored. Too few
+    sums to hide the latency of the FMA count as if they were enough.
     """
     total = 0.0
     lanes = cpu.vector_bits // 32

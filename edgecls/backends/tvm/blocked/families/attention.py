@@ -40,9 +40,6 @@ def decide(rows: int, columns: int, size: int, depth: int, cpu: Cpu) -> Tiles:
         # all tiles of a task read its weights from the first cache
         queries = balanced(rows, max(few, cpu.cache.l1d // 2 // (whole * cpu.vector_bits // 8)))[0]
         return Tiles(queries, (few, whole), _tile(queries, depth, whole, cpu), whole=True)
-    if cpu.arch == "x86_64":
-        queries = balanced(rows, product_rows(1, cpu))[0]
-        return Tiles(queries, _tile(queries, columns, -(-size // lanes), cpu), _tile(queries, depth, whole, cpu))
     best, choice = float("inf"), (1, 1)
     for vectors in product_vectors(columns, cpu):
         for most in range(1, product_rows(vectors, cpu) + 1):

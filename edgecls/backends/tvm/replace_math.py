@@ -23,7 +23,7 @@ def replace_math(function: Any) -> Any:
     pow_op = tvm.ir.Op.get("tirx.pow")
 
     def replace(call: Any) -> Any:
-        if not str(call.ty.dtype).startswith("float32"):
+        if not str(getattr(call.ty, "dtype", "")).startswith("float32"):
             return call
         if call.op == pow_op and isinstance(call.args[1], tvm.tirx.FloatImm):
             return power(call.args[0], float(call.args[1].value))

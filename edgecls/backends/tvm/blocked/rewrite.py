@@ -170,7 +170,8 @@ class _Rewriter:
                 workload: Workload, decision: Decision, in_place: str = "") -> str:
         whole = (stem, key, epilogue)
         if whole not in self.kernels:
-            simd = Simd(self.lanes, by_element=self.target.cpu.arch != "x86_64", in_place=in_place)
+            arch = self.target.cpu.arch
+            simd = Simd(self.lanes, by_element=arch != "x86_64", in_place=in_place, assembly=arch == "aarch64")
             name = f"{stem}_{len(self.kernels)}"
             self.done.functions[name] = emit(simd, epilogue)
             self.kernels[whole] = name

@@ -22,9 +22,9 @@ Expr = Any
 class Simd:
     """Writes one kernel for vectors of `lanes` float32. Statements go where the innermost open loop is."""
 
-    def __init__(self, lanes: int, by_element: bool = False, in_place: str = "") -> None:
+    def __init__(self, lanes: int, by_element: bool = False, in_place: str = "", assembly: bool = False) -> None:
         """by_element: multiply by one lane of a vector (NEON) instead of a broadcast from memory (AVX). in_place: the
-        parameter whose memory the parameter "out" overwrites."""
+        parameter whose memory the parameter "out" overwrites. assembly: AArch64's instructions may be written."""
         import_tvm()
         from tvm import tirx
 
@@ -32,7 +32,9 @@ class Simd:
         self.vector = f"float32x{lanes}"
         self._body: list[Any] = []
         self._count = 0
+        self.assembly = assembly
         self._in_place = in_place
+        self._functions: dict[str, str] = {}
         self._overwritten: Any = None
 
     # ---- numbers
@@ -167,9 +169,19 @@ class Simd:
                      min(low + (offset - low) // self.lanes * self.lanes, high + 1 - self.lanes))
             if start not in loaded:
                 loaded[start] = self.bind(self.load(buffer, base + start), "a")
-            lane = self.tir.Shuffle([loaded[start]], [self._int(offset - start)])
-            result.append(self.tir.Broadcast(lane, self.lanes))
+            result.append(self.element(loaded[start], offset - start))
         return result
+
+    def element(self, vector: Expr, lane: int) -> Expr:
+        """One lane in every lane."""
+        return self.tir.Broadcast(self.tir.Shuffle([vector], [self._int(lane)]), self.lanes)
+
+    def call(self, name: str, text: str, places: Sequence[tuple[Any, Expr]], numbers: Sequence[Expr]) -> None:
+        """A function in LLVM's language, which LLVM sets in. places: (buffer, index) of its pointers, which come first;
+        numbers: int32."""
+        self._functions[name] = text
+        pointers = [self.tir.address_of(buffer[_index(index)]) for buffer, index in places]
+        self._body.append(self.tir.Evaluate(self.tir.call_extern("int32", name, *pointers, *map(_index, numbers))))
 
     # ---- control
 
@@ -227,10 +239,17 @@ class Simd:
         overwritten = [i for i, buffer in enumerate(given[:-1]) if buffer is self._overwritten]
         for index in overwritten:
             given[index] = self.tir.decl_buffer(given[index].shape, given[index].dtype, self._in_place)
-        function = self.tir.PrimFunc(given, self._sequence())
+        function = self.tir.PrimFunc(given, self._with_functions(self._sequence()))
         for index in overwritten:
             function = function.with_attr("edgecls.in_place", index)
         return function.with_attr("tirx.noalias", True).with_attr("edgecls.straight_line", True)
+
+    def _with_functions(self, body: Any) -> Any:
+        from tvm.ir import StringImm
+
+        for text in self._functions.values():
+            body = self.tir.AttrStmt(StringImm("llvm"), "pragma_import_llvm", StringImm(text), body)
+        return body
 
     def _sequence(self) -> Any:
         return self._body[0] if len(self._body) == 1 else self.tir.SeqStmt(self._body)

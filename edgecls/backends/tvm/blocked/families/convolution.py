@@ -31,7 +31,9 @@ from edgecls.backends.tvm.blocked.families.product import (
 )
 from edgecls.backends.tvm.blocked.families.rows import rows_inside
 from edgecls.backends.tvm.blocked.groups import Group
+from edgecls.backends.tvm.blocked.multiply import multiply
 from edgecls.backends.tvm.blocked.simd import Expr, Simd
+from edgecls.backends.tvm.blocked.turn import Columns, Turn, products
 from edgecls.backends.tvm.blocked.window import Run, Window, flattened, runs
 from edgecls.backends.tvm.schedule import Decision
 from edgecls.types import Array, Cpu
@@ -47,7 +49,7 @@ def decide(window: Window, cpu: Cpu) -> Decision:
     best, choice = float("inf"), (1, 1)
     single = window.oh * window.ow == 1
     depth = -(-window.ci // lanes) * math.prod(window.kernel)
-    apart = window.stride[1] > 1 and window.ci > _PLANAR_CHANNELS
+    columns = _columns(window, window.ci <= _PLANAR_CHANNELS)
     far = not single and window.kernel == (1, 1)
     for vectors in range(1, min(4, -(-window.co // lanes)) + 1) if single else product_vectors(window.co, cpu, far):
         if far and vectors > 1 and vectors * window.ci * lanes * 4 > cpu.cache.l2 // 2:
@@ -55,13 +57,17 @@ def decide(window: Window, cpu: Cpu) -> Decision:
         for most in range(1, product_rows(vectors, cpu) + 1):
             flat = flattened(window, most)
             sizes = [r.size for r in runs(flat, most) for _ in range(r.count)]
-            cost = flat.oh * product_cost(window.co, sizes, vectors, cpu, depth, apart, float(far))
+            cost = flat.oh * product_cost(window.co, sizes, vectors, cpu, depth, columns, float(far))
             if max(sizes) == most and cost < best:
                 best, choice = cost, (most, vectors)
     pixels, vectors = choice
     return Decision(algorithm="direct", layout=f"NCHW{lanes}c", tile=(pixels, vectors),
                     reason=f"{pixels} pixels x {vectors * lanes} channels stay in registers over "
                            f"{window.ci} x {window.kernel[0]} x {window.kernel[1]}")
+
+
+def _columns(window: Window, planar: bool) -> Columns:
+    return Columns(window.kernel[1], window.stride[1], window.dilation[1], planar)
 
 
 def pack(weights: Array, decision: Decision, lanes: int, planar: bool, groups: int = 1) -> Array:
@@ -157,14 +163,7 @@ class _Kernel:
         """Distances that all tiles of the task share."""
         simd, window, lanes = self.simd, self.window, self.simd.lanes
         self.next_vector = simd.pointers(window.oh * window.ow * lanes, self.part.vectors)
-        if self.planar:
-            self.next_plane = simd.pointers(window.h * window.w, window.ci)
-            self.next_weights = simd.pointers(math.prod(window.kernel) * self._width, window.ci)
-            self.next_few = simd.pointers(simd.lanes)
-        else:
-            self.before = simd.pointers(-self._outside)
-            self.next_block = simd.pointers(window.h * window.w * lanes, min(window.ci // lanes, STRAIGHT_LINE))
-            self.next_tap = simd.pointers(window.dilation[1] * lanes, window.kernel[1])
+        self.columns = _columns(window, self.planar)
         self.always = simd.hidden(1) != 0
         self.zero = (lambda: 0) if self.single else simd.secret(0)
 
@@ -176,8 +175,8 @@ class _Kernel:
         bias = self.vector + first + self.zero()
         start = [self.epilogue.start(simd, self.others, bias + v) for v in range(self.part.vectors)]
         sums = [[simd.register(start[v]) for v in range(self.part.vectors)] for _ in range(run.size)]
-        if simd.by_element:
-            (self._planes_written_out if self.planar else self._written_out)(column, sums, run)
+        if simd.by_element and not self._too_narrow(run):
+            self._written_out(column, sums, run)
         else:
             for first_tap, count, pixels in _segments(run.taps):
                 self._looped(column, sums, first_tap, count, pixels, number)
@@ -191,69 +190,56 @@ class _Kernel:
             simd.store(self.out, place, self.epilogue.apply(simd, value, self.others, vector, self.whole, place))
 
         if not (simd.by_element and self.epilogue.is_long):
-            for v, place in enumerate(places):
-                for r in range(run.size):
-                    store(place + r * lanes, simd.value(sums[r][v]), v)
+            with self._apart():
+                for v, place in enumerate(places):
+                    for r in range(run.size):
+                        store(place + r * lanes, simd.value(sums[r][v]), v)
             return
         # a polynomial's constants find no registers beside the sums, which therefore wait in memory
         for v, place in enumerate(places):
             for r in range(run.size):
                 simd.store(self.out, place + r * lanes, simd.value(sums[r][v]))
         for pixel in range(run.size):
-            with simd.when(self.always):
+            with self._apart():
                 for v, place in enumerate(places):
                     store(place + pixel * lanes, simd.bind(simd.load(self.out, place + pixel * lanes)), v)
 
     def _written_out(self, column: Expr, sums: list[list[Any]], run: Run) -> None:
         """Every turn is straight-line code for all columns of the kernel, and for several blocks of channels where the
-        kernel has few columns: a loop costs four instructions, as much as the loads of seven pixels. Each block and
-        column is read through a pointer of its own: LLVM would keep what neighbouring columns share in registers that
-        there are not."""
-        simd, window, lanes = self.simd, self.window, self.simd.lanes
-        top = simd.bind(self.row * window.stride[0] - window.pad[0])
-        first, rows = rows_inside(simd, window, top)
-        taps = [(tap, pixels) for tap, pixels in enumerate(run.taps) if pixels]
-        whole, rest = divmod(window.ci, lanes)
-        for turns, start, size in [*pieces(whole, self._together(len(taps))), *([(1, whole, 1)] if rest else [])]:
-            channels = lanes if start < whole else rest
-            with self._apart(turns), simd.loop(turns) as index, simd.loop(rows, start=first) as i:
-                block = start + index * size
-                line = self._line(block, top + i * window.dilation[0])
-                line = self.before.at(line + (column * window.stride[1] - window.pad[1]) * lanes + self._outside, 1)
-                weights = self._weights(block * lanes, i, channels)
-                for b in range(size):
-                    for tap, pixels in taps:
-                        place = weights + (b * window.kernel[1] + tap) * channels * self._width
-                        self._products(sums, [(0, pixels)], self.next_tap.at(self.next_block.at(line, b), tap), place,
-                                       channels, channels)
-
-    def _planes_written_out(self, column: Expr, sums: list[list[Any]], run: Run) -> None:
-        """The same of few planes: every turn is a row of the kernel through all of them, and one load serves several
-        columns of the kernel."""
+        kernel has few columns. Rows of the kernel follow one another, or blocks of channels where it has one row."""
         simd, window = self.simd, self.window
         top = simd.bind(self.row * window.stride[0] - window.pad[0])
         first, rows = rows_inside(simd, window, top)
-        with simd.loop(rows, start=first) as i:
-            line = simd.bind(self._line(0, top + i * window.dilation[0]) + column * window.stride[1] - window.pad[1])
-            weights = self._weights(0, i, 1)
-            taps = [(tap, pixels) for tap, pixels in enumerate(run.taps) if pixels]
-            # patches that do not overlap share no loads, and those of one pixel LLVM would only pair
-            size = len(taps) if window.stride[1] < window.kernel[1] else simd.lanes
-            for channel in range(window.ci):
-                plane, place = self.next_plane.at(line, channel), self.next_weights.at(weights, channel)
-                for start in range(0, len(taps), size):
-                    self._products(sums, [(tap - start, pixels) for tap, pixels in taps[start:start + size]],
-                                   self.next_few.at(plane, start // size), place + start * self._width, 1, 1)
+        taps = sum(map(bool, run.taps))
+        inner = 1 if self.planar else simd.lanes
+        whole, rest = divmod(window.ci, inner)
+        left = (column * window.stride[1] - window.pad[1]) * self._unit
 
-    def _apart(self, turns: int) -> AbstractContextManager[None]:
-        """LLVM would make one block of code of a single turn and what follows, and mix both until registers run out."""
-        return self.simd.when(self.always) if turns == 1 and self.window.kernel[0] == 1 else nullcontext()
+        def turns(count: Expr, units: int, block: Expr, channels: int, distance: int) -> None:
+            found = products(self.columns, run.taps, channels, self.part.vectors, simd.lanes)
+            turn = Turn(run.size, self.part.vectors, found, distance, window.kernel[1] * channels * self._width, units)
+            line = self._line(block, top + first * window.dilation[0])
+            multiply(simd, turn, count, sums, self.data, simd.bind(line + left), self.weights,
+                     self._weights(block * inner, first, channels))
 
-    def _together(self, taps: int) -> int:
-        """Blocks of channels that are written out in one turn."""
-        if self.window.kernel[0] > 1:
-            return 1
-        return -(-STRAIGHT_LINE // max(1, taps))
+        for count, start, channels in [(whole, 0, inner), *([(1, whole, rest)] if rest else [])] if taps else []:
+            if isinstance(rows, int) and rows == 1:
+                for number, begin, units in pieces(count, -(-STRAIGHT_LINE // taps)):
+                    turns(number, units, start + begin, channels, window.h * window.w * self._unit)
+            else:
+                with simd.loop(count, start=start) as block:
+                    turns(rows, 1, block, channels, window.dilation[0] * window.w * self._unit)
+
+    def _too_narrow(self, run: Run) -> bool:
+        """Floats of a plane that do not fill a vector."""
+        columns = self.columns
+        reached = [r * columns.stride + tap * columns.dilation for tap, rows in enumerate(run.taps) for r in rows]
+        return self.planar and max(reached, default=0) - min(reached, default=0) + 1 < self.simd.lanes
+
+    def _apart(self) -> AbstractContextManager[None]:
+        """Keeps LLVM from mixing the epilogue with a turn before it, and from loading its constants outside the tile,
+        where the sums and what they are made of fill all registers."""
+        return self.simd.when(self.always) if self.simd.by_element else nullcontext()
 
     def _looped(self, column: Expr, sums: list[list[Any]], tap: int, taps: int, pixels: tuple[int, ...],
                 number: Expr) -> None:
@@ -286,11 +272,6 @@ class _Kernel:
         """Where the weights of row i of the kernel begin, for a block that `before` input channels precede."""
         kh, kw = self.window.kernel
         return self.simd.bind(self.origin + before * (kh * kw * self._width) + i * (kw * channels * self._width))
-
-    @property
-    def _outside(self) -> int:
-        """Floats by which padding begins before the tensor: loads at a known place so far back need an address each."""
-        return (self.window.pad[0] * self.window.w + self.window.pad[1]) * self.simd.lanes
 
     @property
     def _unit(self) -> int:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from edgecls.backends.tvm.blocked import neon
 from edgecls.backends.tvm.blocked.simd import Expr, Simd
+from edgecls.backends.tvm.blocked.turn import NEIGHBOURS, Columns, Turn, products
 from edgecls.backends.tvm.blocked.window import Window
 from edgecls.types import Cpu
 
@@ -14,7 +17,7 @@ from edgecls.types import Cpu
 STRAIGHT_LINE = 4
 
 # instructions around a loop's body, and around a tile's sums
-_LOOP, _TILE = 4, 30
+_LOOP, _TILE = 2, 30
 # cycles of x86 for a row's next block of elements, which no prefetcher foresees, where it comes from behind the first
 # cache: Zen 4 keeps 90 % of its peak with 28 rows x 1 vector, 96 % with 14 x 2 and 97 % with 9 x 3
 _LINE = 1.25
@@ -98,15 +101,14 @@ def product_rows(vectors: int, cpu: Cpu) -> int:
     return max(1, (cpu.vector_registers - 3) // (vectors + 1))
 
 
-def product_cost(co: int, rows: Sequence[int], vectors: int, cpu: Cpu, depth: int, apart: bool = False,
+def product_cost(co: int, rows: Sequence[int], vectors: int, cpu: Cpu, depth: int, columns: Columns = NEIGHBOURS,
                  far: float = 0.0) -> float:
     """Cycles or instructions, whichever is scarce, of tiles with these rows for all output channels.
 
-    depth: vectors of input channels, times taps, that go into every sum. apart: elements of neighbouring rows do not
-    lie side by side. far: how often a row's elements come from behind the first cache, per vector of input channels
-    and tap. x86: FMAs, each with a load or the loads they share, and the loads of the weights. ARM: FMAs, elements and
-    weights loaded in pairs, a pointer; the loop around them; for each tile its sums set, finished and stored. Too few
-    sums to hide the latency of the FMA count as if they were enough.
+    depth: vectors of input channels, times taps, that go into every sum. far: how often a row's elements come from
+    behind the first cache, per vector of input channels and tap. x86: FMAs, each with a load or the loads they share,
+    and the loads of the weights. ARM: the instructions of a turn; the loop around them; for each tile its sums set,
+    finished and stored. Too few sums to hide the latency of the FMA count as if they were enough.
     """
     total = 0.0
     lanes = cpu.vector_bits // 32
@@ -119,8 +121,15 @@ def product_cost(co: int, rows: Sequence[int], vectors: int, cpu: Cpu, depth: in
                 tile = depth * lanes * (max(hidden / cpu.fma_pipes, loads / cpu.load_ports) + part.vectors / 4)
                 tile += depth * far * r * _LINE
             else:
-                loads = (r if apart else (r + 1) // 2) + (lanes * part.vectors + 1) // 2
-                each = lanes * sums + loads + 1 + lanes * (hidden - sums) / 4
+                each = _instructions(r, part.vectors, lanes, columns) + lanes * (hidden - sums) / 4
                 tile = depth * (each + _LOOP / STRAIGHT_LINE) + 2.5 * sums + _TILE
             total += part.count * tile
     return total
+
+
+@functools.cache
+def _instructions(rows: int, vectors: int, lanes: int, columns: Columns) -> float:
+    """For one column of a kernel and one vector of input channels; those of AArch64, which armv7's resemble."""
+    found = products(columns, [tuple(range(rows))] * columns.count, lanes, vectors, lanes)
+    planes = lanes if columns.planar else 1
+    return neon.instructions(Turn(rows, vectors, found, 0, 0)) * planes / columns.count

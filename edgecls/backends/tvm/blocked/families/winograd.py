@@ -32,7 +32,9 @@ from edgecls.backends.tvm.blocked.families.product import (
     product_rows,
     product_vectors,
 )
+from edgecls.backends.tvm.blocked.multiply import multiply
 from edgecls.backends.tvm.blocked.simd import Expr, Simd
+from edgecls.backends.tvm.blocked.turn import NEIGHBOURS, Turn, products
 from edgecls.backends.tvm.blocked.window import Window, balanced
 from edgecls.backends.tvm.schedule import Algorithm, Decision
 from edgecls.backends.tvm.winograd_programs import Program, input_program, output_program
@@ -225,37 +227,25 @@ class _Strip:
         width, blocks = part.vectors * lanes, -(-window.ci // lanes)
         whole, rest = divmod(window.ci, lanes)
         sizes = balanced(self.strip, self.rows)
-        next_block = simd.pointers(self.strip * lanes)
         with simd.loop((self.m + 2) ** 2) as value:
             begin = 0
             for size in dict.fromkeys(sizes):
                 with simd.loop(sizes.count(size)) as index:
                     tile = simd.bind(begin + index * size)
                     sums = [[simd.register(simd.number(0.0)) for _ in range(part.vectors)] for _ in range(size)]
-                    for turns, start, together in [*pieces(whole, STRAIGHT_LINE if simd.by_element else 1),
-                                                   *([(1, whole, 1)] if rest else [])]:
-                        channels = lanes if start < whole else rest
-                        with simd.loop(turns) as offset:
-                            block = start + offset * together
-                            base = simd.bind(((value * blocks + block) * self.strip + tile) * lanes)
-                            rows = simd.bind(weights + (value * window.ci + block * lanes) * width)
-                            for i in range(together):
-                                self._products(sums, next_block.at(base, i), rows + i * lanes * width, channels, width)
+                    for block, channels, count in [(0, lanes, whole), (whole, rest, 1 if rest else 0)]:
+                        for turns, start, units in pieces(count, STRAIGHT_LINE if simd.by_element else 1):
+                            found = products(NEIGHBOURS, [tuple(range(size))], channels, part.vectors, lanes)
+                            turn = Turn(size, part.vectors, found, self.strip * lanes, channels * width, units)
+                            base = ((value * blocks + block + start) * self.strip + tile) * lanes
+                            rows = weights + (value * window.ci + (block + start) * lanes) * width
+                            multiply(simd, turn, turns, sums, self.transformed, simd.bind(base), self.weights,
+                                     simd.bind(rows))
                     for r in range(size):
                         for v in range(part.vectors):
                             place = (value * self.strip + tile + r) * width + v * lanes
                             simd.store(self.products, place, simd.value(sums[r][v]))
                 begin += size * sizes.count(size)
-
-    def _products(self, sums: list[list[Any]], base: Expr, rows: Expr, channels: int, width: int) -> None:
-        simd, lanes = self.simd, self.simd.lanes
-        offsets = [r * lanes + k for k in range(channels) for r in range(len(sums))]
-        spread = simd.elements(self.transformed, base, offsets, True)
-        for k in range(channels):
-            for v in range(width // lanes):
-                weight = simd.bind(simd.load(self.weights, rows + k * width + v * lanes), "w")
-                for r, sums_of in enumerate(sums):
-                    simd.assign(sums_of[v], simd.value(sums_of[v]) + spread[k * len(sums) + r] * weight)
 
     def transform_output(self, part: Part, vector: Expr) -> None:
         simd, window, m, lanes = self.simd, self.window, self.m, self.simd.lanes

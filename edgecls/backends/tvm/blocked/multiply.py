@@ -1,0 +1,49 @@
+"""Turns of a reduction as code: AArch64's own instructions, LLVM's vectors elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from edgecls.backends.tvm.blocked import neon
+from edgecls.backends.tvm.blocked.simd import Expr, Simd
+from edgecls.backends.tvm.blocked.turn import Turn
+
+
+def multiply(simd: Simd, turn: Turn, count: Expr, sums: Sequence[Sequence[Any]], data: Any, base: Expr, weights: Any,
+             first: Expr) -> None:
+    """`count` turns, one behind the other. base: of the first unit's data; first: of its weights; both in floats."""
+    if isinstance(count, int) and count == 0:
+        return
+    if simd.assembly:
+        looped = not (isinstance(count, int) and count == 1)
+        name, text = neon.function(turn, looped)
+        # loads begin where the first is, so that no address lies outside of what is read
+        simd.call(name, text, [*((register, 0) for row in sums for register in row), (data, base + turn.first),
+                               (weights, first)], [count] if looped else [])
+        return
+    with simd.loop(count) as index:
+        for unit in range(turn.units):
+            number = index * turn.units + unit
+            _unit(simd, turn, sums, data, simd.bind(base + number * turn.distance), weights,
+                  simd.bind(first + number * turn.weights))
+
+
+def _unit(simd: Simd, turn: Turn, sums: Sequence[Sequence[Any]], data: Any, base: Expr, weights: Any,
+          first: Expr) -> None:
+    loaded: dict[int, Expr] = {}
+
+    def element(place: int, lane: int) -> Expr:
+        if not simd.by_element:
+            return simd.spread(data, base + (place + lane))
+        if place not in loaded:
+            loaded[place] = simd.bind(simd.load(data, base + place), "a")
+        return simd.element(loaded[place], lane)
+
+    for product in turn.products:
+        elements = [(row, element(place, lane)) for row, place, lane in product.terms]
+        for v in range(turn.vectors):
+            # one vector of weights at a time: with all of them loaded LLVM runs out of registers
+            weight = simd.bind(simd.load(weights, first + product.weights + v * simd.lanes), "w")
+            for row, factor in elements:
+                simd.assign(sums[row][v], simd.value(sums[row][v]) + factor * weight)

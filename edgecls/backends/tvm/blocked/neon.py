@@ -1,0 +1,179 @@
+"""Products of a register tile as AArch64 instructions.
+
+LLVM never loads several neighbouring vectors by one `ld1`, and given one it spills. Here the loop of a reduction is
+written as the instructions it is to be: fixed registers for what is loaded, while the sums stay LLVM's, which finds
+them the other registers. Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication" (2008), section 6.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+
+from edgecls.backends.tvm.blocked.turn import Turn
+
+_REGISTERS = 32
+# an ld1 takes up to four registers
+_MOST = 4
+# bytes
+_FLOAT, _VECTOR = 4, 16
+_LANES = 4
+
+
+def function(turn: Turn, looped: bool) -> tuple[str, str]:
+    """(name, LLVM IR) of int32 name(places of the sums ..., data, weights[, int32 count]).
+
+    data: where the first unit's lowest place is. looped: `count` turns, which may be none, instead of one. Nothing is
+    read beyond the vectors that the products name.
+    """
+    code = _Code(turn)
+    moving = ["data", "weights", *["count"] * looped]
+    n, ties = turn.sums, turn.sums + len(moving)
+    lines = code.lines
+    if looped:
+        lines = ["cbz <count>, 2f", "1:", *lines, "subs <count>, <count>, #1", "b.ne 1b", "2:"]
+    text = r"\0A".join(lines)
+    for name, operand in (("data", f"${n}"), ("weights", f"${n + 1}"), ("count", f"${{{n + 2}:w}}"),
+                          ("step", f"${2 * ties}")):
+        text = text.replace(f"<{name}>", operand)
+    taken = [*(f"v{r}" for r in (*code.for_weights, *code.for_data)), "cc", "memory"]
+    constraints = ",".join([*["=w"] * n, *["=&r"] * len(moving), *map(str, range(ties)), "r",
+                            *(f"~{{{name}}}" for name in taken)])
+    types = [*["<4 x float>"] * n, "ptr", "ptr", *["i32"] * looped]
+    names = [*(f"%a{i}" for i in range(n)), *(f"%{name}" for name in moving)]
+    given = ", ".join([*(f"{t} {v}" for t, v in zip(types, names, strict=True)), f"i64 {code.step}"])
+    result = f"{{ {', '.join(types)} }}"
+    body = [f"%a{i} = load <4 x float>, ptr %s{i}, align 4" for i in range(n)]
+    body.append(f'%r = call {result} asm sideeffect "{text}", "{constraints}"({given})')
+    for i in range(n):
+        body += [f"%b{i} = extractvalue {result} %r, {i}", f"store <4 x float> %b{i}, ptr %s{i}, align 4"]
+    parameters = ", ".join([*(f"ptr %s{i}" for i in range(n)), "ptr %data", "ptr %weights", *["i32 %count"] * looped])
+    name = "ec_turn_" + hashlib.sha256("\n".join(body).encode()).hexdigest()[:16]
+    return name, "\n".join([f"define i32 @{name}({parameters}) {{", *body, "ret i32 0", "}", ""])
+
+
+def instructions(turn: Turn) -> int:
+    """How many a turn has, without its loop's."""
+    return len(_Code(turn).lines)
+
+
+class _Code:
+    """lines: the turn's instructions, in which <data>, <weights> and <step> stand for registers and $0 to $n for the
+    sums, row by row. step: bytes, the last move of the data's pointer in each unit."""
+
+    def __init__(self, turn: Turn) -> None:
+        held = max(len(product.places) for product in turn.products)
+        free = _REGISTERS - turn.sums
+        group = max(1, min(_MOST, free - held))
+        held = min(len({place for product in turn.products for place in product.places}), free - group)
+        self.for_data = range(_REGISTERS - held, _REGISTERS)
+        self.for_weights = range(self.for_data.start - group, self.for_data.start)
+        self.lines: list[str] = []
+        self.step = 0
+        weights = _Weights(self.for_weights, [
+            (unit * turn.weights + product.weights + v * _LANES) * _FLOAT
+            for unit in range(turn.units) for product in turn.products for v in range(turn.vectors)])
+        for _ in range(turn.units):
+            self._unit(turn, weights)
+        self.lines += _moves("weights", turn.units * turn.weights * _FLOAT - weights.moved)
+
+    def _unit(self, turn: Turn, weights: _Weights) -> None:
+        data = _Data(self.for_data, [product.places for product in turn.products], turn.first)
+        for number, product in enumerate(turn.products):
+            self.lines += data.bring(number)
+            for v in range(turn.vectors):
+                self.lines += weights.bring()
+                weight = weights.ready.pop(0)
+                self.lines += [f"fmla ${row * turn.vectors + v}.4s, v{weight}.4s, v{data.where[place]}.s[{lane}]"
+                               for row, place, lane in product.terms]
+        last = max(i for i, line in enumerate(self.lines) if "[<data>" in line)
+        address, moves, size = self.lines[last].rpartition("], #")
+        # a load that moves the pointer behind itself can as well move it to the next unit
+        if moves:
+            self.lines[last] = f"{address}], <step>"
+        else:
+            self.lines.append("add <data>, <data>, <step>")
+        self.step = turn.distance * _FLOAT - data.moved + (int(size) if moves else 0)
+
+
+class _Weights:
+    """Vectors of weights, each used once, in groups of neighbours. moved: bytes that the pointer has."""
+
+    def __init__(self, registers: range, places: Sequence[int]) -> None:
+        self.registers, self.coming = registers, list(places)
+        self.ready: list[int] = []
+        self.moved = 0
+
+    def bring(self) -> Iterator[str]:
+        if self.ready:
+            return
+        group = _neighbours(self.coming, self.registers, _VECTOR)
+        yield from _moves("weights", self.coming[0] - self.moved)
+        self.ready = list(self.registers[:group])
+        yield _load(self.ready, "weights")
+        self.moved = self.coming[group - 1] + _VECTOR
+        del self.coming[:group]
+
+
+class _Data:
+    """Which vector of a unit's data is in which register. moved: bytes that the pointer has."""
+
+    def __init__(self, registers: range, needed: Sequence[tuple[int, ...]], first: int) -> None:
+        self.needed, self.first = needed, first
+        self.where: dict[int, int] = {}
+        self.free = list(registers)
+        self.moved = 0
+
+    def bring(self, number: int) -> Iterator[str]:
+        """Loads before product `number`: what it lacks, and of what later ones need as much as finds a register."""
+        lacking = [p for p in self.needed[number] if p not in self.where]
+        if not lacking:
+            return
+        coming = list(dict.fromkeys(p for places in self.needed[number:] for p in places))
+        for place in [p for p in self.where if p not in coming]:
+            self.free.append(self.where.pop(place))
+        # what is needed last gives way
+        present = sorted(self.where, key=coming.index, reverse=True)
+        for place in present[:max(0, len(lacking) - len(self.free))]:
+            self.free.append(self.where.pop(place))
+        self.free.sort()
+        places = sorted([p for p in coming if p not in self.where][:len(self.free)])
+        registers, self.free = self.free[:len(places)], self.free[len(places):]
+        self.where |= dict(zip(places, registers, strict=True))
+        while places:
+            group = _neighbours(places, registers, _LANES)
+            yield from self._load((places[0] - self.first) * _FLOAT - self.moved, registers[:group])
+            places, registers = places[group:], registers[group:]
+
+    def _load(self, at: int, registers: list[int]) -> Iterator[str]:
+        aligned = at % _VECTOR == 0
+        if at and len(registers) == 1 and ((aligned and 0 < at < 65536) or -256 <= at < 256):
+            yield f"{'ldr' if aligned and at > 0 else 'ldur'} q{registers[0]}, [<data>, #{at}]"
+        elif at and len(registers) == 2 and aligned and -1024 <= at < 1024:
+            yield f"ldp q{registers[0]}, q{registers[1]}, [<data>, #{at}]"
+        else:
+            yield from _moves("data", at)
+            yield _load(registers, "data")
+            self.moved += at + len(registers) * _VECTOR
+
+
+def _neighbours(places: Sequence[int], registers: Sequence[int], distance: int) -> int:
+    """How many of the first can be loaded at once: places and registers follow one another."""
+    count = 1
+    while (count < min(_MOST, len(places), len(registers)) and places[count] == places[count - 1] + distance
+           and registers[count] == registers[count - 1] + 1):
+        count += 1
+    return count
+
+
+def _load(registers: Sequence[int], pointer: str) -> str:
+    """The next vectors, behind which it leaves the pointer."""
+    return f"ld1 {{{', '.join(f'v{r}.4s' for r in registers)}}}, [<{pointer}>], #{len(registers) * _VECTOR}"
+
+
+def _moves(pointer: str, distance: int) -> Iterator[str]:
+    name, left = ("sub" if distance < 0 else "add"), abs(distance)
+    while left:
+        part = min(left, 0xFFF) if left < 0x1000 else min(left >> 12, 0xFFF) << 12
+        yield f"{name} <{pointer}>, <{pointer}>, #{part if part < 0x1000 else f'{part >> 12}, lsl #12'}"
+        left -= part

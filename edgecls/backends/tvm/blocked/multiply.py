@@ -44,6 +44,6 @@ def _unit(simd: Simd, turn: Turn, sums: Sequence[Sequence[Any]], data: Any, base
         elements = [(row, element(place, lane)) for row, place, lane in product.terms]
         for v in range(turn.vectors):
             # one vector of weights at a time: with all of them loaded LLVM runs out of registers
-            weight = simd.bind(simd.load(weights, first + product.weights + v * simd.lanes), "w")
+            weight = simd.bind(simd.load(weights, first + (product.weights + v * turn.between)), "w")
             for row, factor in elements:
                 simd.assign(sums[row][v], simd.value(sums[row][v]) + factor * weight)

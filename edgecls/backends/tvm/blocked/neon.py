@@ -70,22 +70,25 @@ class _Code:
         self.for_weights = range(self.for_data.start - group, self.for_data.start)
         self.lines: list[str] = []
         self.step = 0
+        # (number of the product, of its vector), in the order in which weights lie
+        uses = [(p, v) for p in range(len(turn.products)) for v in range(turn.vectors)]
+        if turn.between != _LANES:
+            uses.sort(key=lambda use: use[1])
         weights = _Weights(self.for_weights, [
-            (unit * turn.weights + product.weights + v * _LANES) * _FLOAT
-            for unit in range(turn.units) for product in turn.products for v in range(turn.vectors)])
+            (unit * turn.weights + turn.products[p].weights + v * turn.between) * _FLOAT
+            for unit in range(turn.units) for p, v in uses])
         for _ in range(turn.units):
-            self._unit(turn, weights)
+            self._unit(turn, uses, weights)
         self.lines += _moves("weights", turn.units * turn.weights * _FLOAT - weights.moved)
 
-    def _unit(self, turn: Turn, weights: _Weights) -> None:
-        data = _Data(self.for_data, [product.places for product in turn.products], turn.first)
-        for number, product in enumerate(turn.products):
+    def _unit(self, turn: Turn, uses: Sequence[tuple[int, int]], weights: _Weights) -> None:
+        data = _Data(self.for_data, [turn.products[p].places for p, _ in uses], turn.first)
+        for number, (p, v) in enumerate(uses):
             self.lines += data.bring(number)
-            for v in range(turn.vectors):
-                self.lines += weights.bring()
-                weight = weights.ready.pop(0)
-                self.lines += [f"fmla ${row * turn.vectors + v}.4s, v{weight}.4s, v{data.where[place]}.s[{lane}]"
-                               for row, place, lane in product.terms]
+            self.lines += weights.bring()
+            weight = weights.ready.pop(0)
+            self.lines += [f"fmla ${row * turn.vectors + v}.4s, v{weight}.4s, v{data.where[place]}.s[{lane}]"
+                           for row, place, lane in turn.products[p].terms]
         last = max(i for i, line in enumerate(self.lines) if "[<data>" in line)
         address, moves, size = self.lines[last].rpartition("], #")
         # a load that moves the pointer behind itself can as well move it to the next unit

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Product:
-    """sums[row] += lane `lane` of the vector at `place` times the vectors of weights at `weights`, for all
+    """sums[row] += lane `lane` of the vector at `place` times the vectors of weights from `weights` on, for all
     (row, place, lane) in `terms`. In floats from the unit's beginning."""
 
     weights: int
@@ -22,13 +22,15 @@ class Product:
 @dataclass(frozen=True)
 class Turn:
     """What is added to `rows` x `vectors` sums between two jumps: `units` times the same products, each time `distance`
-    floats further in the data and `weights` floats in the weights."""
+    floats further in the data and `weights` floats in the weights. between: floats from one vector of a product's
+    weights to the next."""
 
     rows: int
     vectors: int
     products: tuple[Product, ...]
     distance: int
     weights: int
+    between: int
     units: int = 1
 
     @property

@@ -101,7 +101,12 @@ def turns(draw: st.DrawFn) -> Turn:
     channels = 1 if planar else draw(st.integers(1, 4))
     found = products(columns, reached, channels, vectors, 4)
     weights = columns.count * channels * vectors * 4
-    return Turn(rows, vectors, found, draw(st.integers(1, 2000)), weights, draw(st.integers(1, 4)))
+    between = 4
+    if draw(st.booleans()):
+        # each vector's weights lie together
+        found = products(columns, reached, channels, 1, 4)
+        between = draw(st.integers(columns.count * channels, 2000)) * 4
+    return Turn(rows, vectors, found, draw(st.integers(1, 2000)), weights, between, draw(st.integers(1, 4)))
 
 
 def expected(turn: Turn, count: int, memory: Array, sums: Array) -> Array:
@@ -111,7 +116,7 @@ def expected(turn: Turn, count: int, memory: Array, sums: Array) -> Array:
         for product in turn.products:
             for row, place, lane in product.terms:
                 for v in range(turn.vectors):
-                    at = weights + product.weights + 4 * v
+                    at = weights + product.weights + turn.between * v
                     result[row * turn.vectors + v] += memory[data + place + lane] * memory[at:at + 4].astype(np.float64)
     return result
 
@@ -124,8 +129,9 @@ def named(turn: Turn, count: int) -> Array:
             for place in product.places:
                 at = _DATA + unit * turn.distance + place
                 inside[at:at + 4] = True
-            at = _WEIGHTS + unit * turn.weights + product.weights
-            inside[at:at + 4 * turn.vectors] = True
+            for v in range(turn.vectors):
+                at = _WEIGHTS + unit * turn.weights + product.weights + turn.between * v
+                inside[at:at + 4] = True
     return inside
 
 
@@ -165,5 +171,5 @@ def test_one_turn_needs_no_counter(turn: Turn) -> None:
 ])
 def test_neighbours_are_loaded_together(vectors: int, rows: int, columns: Columns, most: int) -> None:
     found = products(columns, [tuple(range(rows))] * columns.count, 4, vectors, 4)
-    turn = Turn(rows, vectors, found, 1000, columns.count * 4 * vectors * 4)
+    turn = Turn(rows, vectors, found, 1000, columns.count * 4 * vectors * 4, 4)
     assert neon.instructions(turn) - 4 * rows * vectors * columns.count <= most

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
-from edgecls.backends.tvm.blocked.families.product import pieces
+from edgecls.backends.tvm.blocked.families.product import STRAIGHT_LINE, pieces
 from edgecls.backends.tvm.blocked.lanes import across, only_first, transposed
+from edgecls.backends.tvm.blocked.multiply import multiply
 from edgecls.backends.tvm.blocked.simd import Expr, Simd
+from edgecls.backends.tvm.blocked.turn import NEIGHBOURS, Turn, products
 from edgecls.backends.tvm.blocked.window import balanced
 
 # most products written out one after the other
@@ -102,6 +104,19 @@ def emit(simd: Simd, shape: Shape, tiles: Tiles, query: Place, value: Place, res
                   simd.bind(start + step * size)).run(out, result)
         start += size * count
     return simd.function([*queries.parameters, keys, *values.parameters, *biases, *gate, out])
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Vectors of a second factor: row k of vector v is k vectors behind `start` + v * `between`, in floats."""
+
+    simd: Simd
+    buffer: Any
+    start: Expr
+    between: int
+
+    def __call__(self, k: Expr, v: int) -> Expr:
+        return self.simd.load(self.buffer, self.start + (v * self.between + k * self.simd.lanes))
 
 
 class _Tokens:
@@ -200,8 +215,7 @@ class _Task:
         unit = (self.image * shape.groups + self.group) * shape.heads + self.head
         base = simd.bind((unit * self.columns + column) * (shape.size * simd.lanes))
         sums = self._zeros(rows, vectors)
-        self._multiply(sums, self.query, first, shape.size,
-                       lambda k, v: simd.load(self.keys, base + (k + v * shape.size) * simd.lanes))
+        self._multiply(sums, self.query, first, shape.size, _Rows(simd, self.keys, base, shape.size * simd.lanes))
         found = [[simd.value(s) for s in own] for own in sums]
         for bias, (groups, heads) in zip(self.biases, shape.biases, strict=True):
             number = (self.group if groups > 1 else 0) * heads + (self.head if heads > 1 else 0)
@@ -273,11 +287,16 @@ class _Task:
         sums = self._zeros(rows, vectors)
 
         def value(j: Expr, v: int) -> Expr:
-            if self.value is not None:
-                return simd.load(self.value, ((block + v) * self.shape.columns + j) * simd.lanes)
             return simd.load(values.buffer, values.at(self.image, self.group, self.head, block + v, j))
 
-        self._multiply(sums, self.scores, first, self.shape.columns, value)
+        right: Callable[[Expr, int], Expr] | _Rows = value
+        if self.value is not None:
+            line = self.shape.columns * simd.lanes
+            right = _Rows(simd, self.value, simd.bind(block * line), line)
+        elif values.table is None:
+            start = values.at(self.image, self.group, self.head, block, 0)
+            right = _Rows(simd, values.buffer, start, values.place.pixels * simd.lanes)
+        self._multiply(sums, self.scores, first, self.shape.columns, right)
         for r in range(rows):
             inverse = simd.bind(simd.load(self.inverse, (first + r) * simd.lanes))
             for v in range(vectors):
@@ -298,9 +317,17 @@ class _Task:
         return [[self.simd.register(self.simd.number(0.0)) for _ in range(vectors)] for _ in range(rows)]
 
     def _multiply(self, sums: list[list[Any]], left: Any, query: Expr, count: int,
-                  right: Callable[[Expr, int], Expr]) -> None:
+                  right: Callable[[Expr, int], Expr] | _Rows) -> None:
         """sums[r][v] += element k of query `query` + r in `left` * right(k, v), for k in range(count)."""
         simd, lanes = self.simd, self.simd.lanes
+        if simd.assembly and isinstance(right, _Rows):
+            whole, rest = divmod(count, lanes)
+            for blocks, start, size in [*pieces(whole, STRAIGHT_LINE), *([(1, whole, 0)] if rest else [])]:
+                found = products(NEIGHBOURS, [tuple(range(len(sums)))], lanes if size else rest, 1, lanes)
+                turn = Turn(len(sums), len(sums[0]), found, self.size * lanes, lanes * lanes, right.between, size or 1)
+                multiply(simd, turn, blocks, sums, left, simd.bind(self._own(start, query)), right.buffer,
+                         simd.bind(right.start + start * lanes * lanes))
+            return
         together = lanes
         while together > 4 and together * len(sums) * len(sums[0]) > _UNROLLED:
             together //= 2

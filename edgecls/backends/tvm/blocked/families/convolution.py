@@ -217,7 +217,8 @@ class _Kernel:
 
         def turns(count: Expr, units: int, block: Expr, channels: int, distance: int) -> None:
             found = products(self.columns, run.taps, channels, self.part.vectors, simd.lanes)
-            turn = Turn(run.size, self.part.vectors, found, distance, window.kernel[1] * channels * self._width, units)
+            turn = Turn(run.size, self.part.vectors, found, distance, window.kernel[1] * channels * self._width,
+                        simd.lanes, units)
             line = self._line(block, top + first * window.dilation[0])
             multiply(simd, turn, count, sums, self.data, simd.bind(line + left), self.weights,
                      self._weights(block * inner, first, channels))

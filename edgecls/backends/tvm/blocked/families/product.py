@@ -132,4 +132,4 @@ def _instructions(rows: int, vectors: int, lanes: int, columns: Columns) -> floa
     """For one column of a kernel and one vector of input channels; those of AArch64, which armv7's resemble."""
     found = products(columns, [tuple(range(rows))] * columns.count, lanes, vectors, lanes)
     planes = lanes if columns.planar else 1
-    return neon.instructions(Turn(rows, vectors, found, 0, 0)) * planes / columns.count
+    return neon.instructions(Turn(rows, vectors, found, 0, 0, lanes)) * planes / columns.count

@@ -236,7 +236,7 @@ class _Strip:
                     for block, channels, count in [(0, lanes, whole), (whole, rest, 1 if rest else 0)]:
                         for turns, start, units in pieces(count, STRAIGHT_LINE if simd.by_element else 1):
                             found = products(NEIGHBOURS, [tuple(range(size))], channels, part.vectors, lanes)
-                            turn = Turn(size, part.vectors, found, self.strip * lanes, channels * width, units)
+                            turn = Turn(size, part.vectors, found, self.strip * lanes, channels * width, lanes, units)
                             base = ((value * blocks + block + start) * self.strip + tile) * lanes
                             rows = weights + (value * window.ci + (block + start) * lanes) * width
                             multiply(simd, turn, turns, sums, self.transformed, simd.bind(base), self.weights,

@@ -23,6 +23,7 @@ import numpy as np
 from edgecls.backends.tvm.blocked.epilogue import Epilogue
 from edgecls.backends.tvm.blocked.families.family import Plan, Tensors
 from edgecls.backends.tvm.blocked.families.product import (
+    STRAIGHT_LINE,
     Part,
     memory_bytes_per_cycle,
     parts,
@@ -39,7 +40,7 @@ from edgecls.backends.tvm.winograd_transforms import scale_weights, scaled_input
 from edgecls.types import Array, Cpu
 
 # of the second cache for transformed weights: four cores may share it, and each also has inputs, sums and new weights
-_OF_CACHE = 1 / 16
+_OF_CACHE = 1 / 12
 
 
 def decide(window: Window, cpu: Cpu, m: int) -> Decision:
@@ -73,11 +74,11 @@ def decide(window: Window, cpu: Cpu, m: int) -> Decision:
 
 
 def chunk(window: Window, cpu: Cpu, m: int, vectors: int) -> int:
-    """Input channels at a time: whole blocks, as equal as they can be."""
+    """Input channels at a time: whole blocks, and whole turns of the product's loop where there is room."""
     lanes = cpu.vector_bits // 32
-    blocks = -(-window.ci // lanes)
     most = int(cpu.cache.l2 * _OF_CACHE) // ((m + 2) ** 2 * vectors * lanes * 4 * lanes)
-    return max(balanced(blocks, max(1, most))) * lanes
+    blocks = most - most % STRAIGHT_LINE if most > STRAIGHT_LINE else max(1, most)
+    return min(blocks, -(-window.ci // lanes)) * lanes
 
 
 def weights_cost(window: Window, cpu: Cpu, m: int) -> float:

@@ -219,12 +219,14 @@ class Strip:
     def outputs(self, part: Part, offset: int, group: Expr) -> None:
         """One group of output vectors of the strip."""
         size = part.vectors * self.simd.lanes * self.window.ci * (self.m + 2) ** 2
-        self.multiply(part, self.simd.bind(offset + group * size), 0, self.window.ci,
+        self.multiply(part, self.simd.bind(offset + group * size), size // (self.m + 2) ** 2, 0, self.window.ci,
                       lambda place: self.simd.number(0.0))
         self.transform_output(part, self.simd.bind(part.first + group * part.vectors))
 
-    def multiply(self, part: Part, weights: Expr, first: Expr, channels: int, start: Callable[[Expr], Expr]) -> None:
-        """`channels` input channels from block `first` on. start: of the sum that will be stored at a place."""
+    def multiply(self, part: Part, weights: Expr, stride: int, first: Expr, channels: int,
+                 start: Callable[[Expr], Expr]) -> None:
+        """`channels` input channels from block `first` on. weights: where they begin, each value's `stride` floats after
+        the one before. start: what a sum begins with, by the place where it will be stored."""
         simd, window, lanes = self.simd, self.window, self.simd.lanes
         width, blocks = part.vectors * lanes, -(-window.ci // lanes)
         whole, rest = divmod(channels, lanes)
@@ -244,7 +246,7 @@ class Strip:
                         with simd.loop(turns) as offset:
                             block = near + offset * together
                             base = simd.bind(((value * blocks + (first + block)) * self.strip + tile) * lanes)
-                            rows = simd.bind(weights + (value * channels + block * lanes) * width)
+                            rows = simd.bind(weights + value * stride + block * lanes * width)
                             for i in range(together):
                                 self._products(sums, next_block.at(base, i), rows + i * lanes * width, depth, width)
                     for row, sums_of in zip(places, sums, strict=True):

@@ -41,6 +41,8 @@ from edgecls.types import Array, Cpu
 
 # of the second cache for transformed weights: four cores may share it, and each also has inputs, sums and new weights
 _OF_CACHE = 1 / 12
+# floats in a line of the cache
+_LINE = 16
 
 
 def decide(window: Window, cpu: Cpu, m: int) -> Decision:
@@ -121,7 +123,7 @@ def emit(simd: Simd, window: Window, decision: Decision, epilogue: Epilogue, m: 
             kernel(None, None).transform_input(tile)
         for part in parts(window.co, lanes, vectors):
             with simd.loop(part.count, parallel=True) as group:
-                made = simd.scratch("made", values * channels * vectors * lanes)
+                made = simd.scratch("made", values * (channels * vectors * lanes + _LINE))
                 products = simd.scratch("products", values * strip * vectors * lanes)
                 vector = simd.bind(part.first + group * part.vectors)
                 _Group(simd, window, m, part, weights, kernel(made, products), vector).outputs(channels)
@@ -150,20 +152,24 @@ class _Group:
             with simd.loop(count) as index:
                 block, depth = simd.bind(first + index * size), size * lanes or rest
                 self._transform(block, depth)
-                self.strip.multiply(self.part, 0, block, depth, lambda place: simd.load(sums, place))
+                self.strip.multiply(self.part, 0, self._stride(depth), block, depth, lambda place: simd.load(sums, place))
         self.strip.transform_output(self.part, self.vector)
+
+    def _stride(self, channels: int) -> int:
+        """Floats from one value's weights to the next: of a power of two all would meet in few sets of the cache."""
+        return channels * self.part.vectors * self.simd.lanes + _LINE
 
     def _transform(self, block: Expr, channels: int) -> None:
         """The weights of `channels` input channels from `block` on -> [value][input channel][output]."""
         simd, lanes, made, t = self.simd, self.simd.lanes, self.strip.weights, self.m + 2
-        program, width = weights_program(self.m), self.part.vectors * lanes
+        program, width, stride = weights_program(self.m), self.part.vectors * lanes, self._stride(channels)
         with simd.loop(self.part.vectors) as v, simd.loop(channels) as channel:
             place = simd.bind(((self.vector + v) * self.window.ci + block * lanes + channel) * (9 * lanes))
             to = simd.bind(channel * width + v * lanes)
 
             def row(i: int, values: list[Expr]) -> None:
                 for j, value in enumerate(run(simd, program, values)):
-                    simd.store(made, to + (i * t + j) * channels * width, value)
+                    simd.store(made, to + (i * t + j) * stride, value)
 
             columns = [{i: simd.bind(simd.load(self.weights, place + (i * 3 + j) * lanes)) for i in range(3)}
                        for j in range(3)]

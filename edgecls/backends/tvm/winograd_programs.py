@@ -13,8 +13,8 @@ difference of their inputs. What is left is shared by hand, and every line is on
 
 The lines are in an order of fewest live values and then fewest moves, the best there is by exhaustive search.
 
-Weights that a kernel transforms itself go through G without the scales of its rows, which winograd_transforms.py moves to
-the input and to the stored weights: two or three operations for a pair of points, and no move.
+Weights that a kernel transforms itself go through G without the scales of its rows, which winograd_transforms.py moves
+to the input and to the stored weights: three operations for a pair of points, and no move.
 """
 
 from __future__ import annotations
@@ -152,8 +152,8 @@ _WEIGHTS = {
 
 @dataclass(frozen=True)
 class Step:
-    """value[destination] = value[addend] + factor * value[multiplicand]: a sum, a difference or one multiply-add; without
-    an addend the product alone."""
+    """value[destination] = value[addend] + factor * value[multiplicand]: a sum, a difference or one multiply-add;
+    without an addend the product alone."""
 
     destination: int
     addend: int | None

@@ -16,9 +16,10 @@ A column of A_T may be scaled if its row of G or B_T is divided. Powers of two c
 (measured: equal to the last bit), and rows of B_T of unit or balanced norm were 1 % worse through rounded constants. So
 B_T keeps monic polynomials, exact in float32 but for F(4), and the scales serve to make coefficients of A_T 1.
 
-Where a kernel transforms its weights itself, G is left as G = D W T: T = diag(1, p, p^2) with the point p for which W then
-has coefficients 1, W a program of sums (winograd_programs.py), D diagonal. The bundle has T g T; D multiplies the rows of
-B_T, where it costs least: such layers have few tiles. What its most frequent element would multiply goes to the weights.
+Where a kernel transforms its weights itself, G = D W T. T = diag(1, p, p^2) makes a pair of points of W +-1; W is the
+program of winograd_programs.py. The bundle has T g T times the square of D's most frequent element, and the rows of B_T
+are multiplied by what is left of D, since such layers have few tiles. The error comes out alike: 3.9e-7 and 4.0e-7 for
+F(2), 1.9e-6 and 1.8e-6 for F(4), 1.0e-5 and 0.9e-5 for F(6), 128 channels, relative to the largest result.
 """
 
 from __future__ import annotations
@@ -105,12 +106,14 @@ def scaled_input_program(m: int) -> Program:
 def scale_weights(weights: Array, m: int) -> Array:
     """OIHW float32 -> the same shape, rounded once: what `transform_scaled` begins with."""
     t = [float(_scales(m)[1] * _UNIT_POINTS[m]**k) for k in range(3)]
-    return (weights * np.outer(t, t)).astype(np.float32)
+    scaled: Array = weights * np.outer(t, t)
+    return scaled.astype(np.float32)
 
 
 def transform_scaled(scaled: Array, m: int) -> Array:
     """OIHW of `scale_weights` -> U (t * t, Ci, Co) in float32, as a kernel transforms them."""
-    return _both_ways(weights_program(m), scaled.transpose(2, 3, 1, 0)).reshape((m + 2) ** 2, *scaled.shape[1::-1])
+    u: Array = _both_ways(weights_program(m), scaled.transpose(2, 3, 1, 0))
+    return u.reshape((m + 2) ** 2, *scaled.shape[1::-1])
 
 
 def convolve(weights: Array, m: int, x: Array, on_device: bool = False) -> Array:

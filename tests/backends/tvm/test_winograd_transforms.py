@@ -131,8 +131,9 @@ def test_transformed_by_a_kernel_they_are_the_same_but_for_the_scales(m: int) ->
 
 
 @settings(max_examples=60)
-@given(m=st.sampled_from(SIZES), on_device=st.booleans(), out_channels=st.integers(1, 13), in_channels=st.integers(1, 13),
-       shape=st.tuples(st.integers(1, 2), st.integers(1, 15), st.integers(1, 15)), seed=st.integers(0, 2**32 - 1))
+@given(m=st.sampled_from(SIZES), on_device=st.booleans(), out_channels=st.integers(1, 13),
+       in_channels=st.integers(1, 13), shape=st.tuples(st.integers(1, 2), st.integers(1, 15), st.integers(1, 15)),
+       seed=st.integers(0, 2**32 - 1))
 def test_any_size_is_near_the_direct_convolution(m: int, on_device: bool, out_channels: int, in_channels: int,
                                                  shape: tuple[int, int, int], seed: int) -> None:
     """The bound is against the largest terms of a sum, which may cancel."""

@@ -112,7 +112,9 @@ def _ways(window: Window, choice: Choice) -> list[Way]:
 def _decide(window: Window, target: Target, way: Way) -> Decision:
     if not way.m:
         return convolution.decide(window, target.cpu)
-    return (winograd_weights if way.on_device else winograd).decide(window, target.cpu, way.m)
+    if way.on_device:
+        return winograd_weights.decide(window, target.cpu, way.m)
+    return winograd.decide(window, target.cpu, way.m)
 
 
 def _predicted(window: Window, target: Target, way: Way) -> float:
@@ -173,7 +175,7 @@ def _winograd_cycles(window: Window, target: Target, way: Way) -> float:
 
 
 def _transforms(window: Window, target: Target, m: int, count: int, program: Program) -> float:
-    """Cycles of inputs and outputs of `count` tiles: each 1-D transform is its steps and a load and a store per value."""
+    """Cycles of inputs and outputs of `count` tiles: a 1-D transform is its steps and a load and a store per value."""
     lanes, t = target.cpu.vector_bits // 32, m + 2
     inputs = count * -(-window.ci // lanes) * 2 * t * (len(program.steps) + 2 * t)
     outputs = count * -(-window.co // lanes) * (t + m) * (len(output_program(m).steps) + t + m)

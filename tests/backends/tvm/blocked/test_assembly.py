@@ -134,8 +134,8 @@ def test_no_kernel_of_convolutional_networks_spills(window: Window, algorithm: s
         assert not [line for line in text.splitlines()[first:last + 1] if _SPILL.search(line)]
 
 
-@pytest.mark.parametrize(("window", "m"), [(square(512, 512, 7), 2), (square(512, 512, 7), 4), (square(256, 256, 14), 4),
-                                           (square(160, 320, 7), 4)])
+@pytest.mark.parametrize(("window", "m"), [(square(512, 512, 7), 2), (square(512, 512, 7), 4),
+                                           (square(256, 256, 14), 4), (square(160, 320, 7), 4)])
 def test_weights_are_transformed_in_registers(window: Window, m: int, board: Target) -> None:
     """Nothing waits on the stack but a constant that no immediate can hold."""
     text = assembly(kernel(window, board, f"f{m}-device", EPILOGUES["residual"]), board)

@@ -20,7 +20,8 @@ from tests.backends.tvm.blocked.transformers import NETWORKS as TRANSFORMERS
 from tests.runtime_c import tiny
 
 CASES = [pytest.param(name, marks=pytest.mark.slow if name in ("epilogues", "mixed") else ())
-         for name in (*NETWORKS, "f2", "f4", "f6", "f2-device", "f4-device", "f6-device", *(f"attention-{n}" for n in TRANSFORMERS))]
+         for name in (*NETWORKS, "f2", "f4", "f6", "f2-device", "f4-device", "f6-device",
+                      *(f"attention-{n}" for n in TRANSFORMERS))]
 SMALL = ("small", "f4", "f4-device", "attention-plain", "attention-windows")
 
 

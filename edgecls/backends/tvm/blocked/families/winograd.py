@@ -225,8 +225,8 @@ class Strip:
 
     def multiply(self, part: Part, weights: Expr, stride: int, first: Expr, channels: int,
                  start: Callable[[Expr], Expr]) -> None:
-        """`channels` input channels from block `first` on. weights: where they begin, each value's `stride` floats after
-        the one before. start: what a sum begins with, by the place where it will be stored."""
+        """`channels` input channels from block `first` on. weights: where they begin, those of each value
+        `stride` floats after the last. start: what a sum begins with, by the place where it will be stored."""
         simd, window, lanes = self.simd, self.window, self.simd.lanes
         width, blocks = part.vectors * lanes, -(-window.ci // lanes)
         whole, rest = divmod(channels, lanes)

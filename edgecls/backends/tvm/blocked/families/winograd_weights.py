@@ -15,6 +15,7 @@ U and M stay in the second cache. Cores share the tiles, then the groups.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,11 +32,11 @@ from edgecls.backends.tvm.blocked.families.product import (
     product_cost,
     product_rows,
 )
-from edgecls.backends.tvm.blocked.families.winograd import ALGORITHMS, TOGETHER, Strip, execute, run, tiles
+from edgecls.backends.tvm.blocked.families.winograd import ALGORITHMS, TOGETHER, Strip, execute, tiles
 from edgecls.backends.tvm.blocked.simd import Expr, Simd
 from edgecls.backends.tvm.blocked.window import Window, balanced
 from edgecls.backends.tvm.schedule import Decision
-from edgecls.backends.tvm.winograd_programs import weights_program
+from edgecls.backends.tvm.winograd_programs import Program, weights_program
 from edgecls.backends.tvm.winograd_transforms import scale_weights, scaled_input_program
 from edgecls.types import Array, Cpu
 
@@ -152,37 +153,44 @@ class _Group:
             with simd.loop(count) as index:
                 block, depth = simd.bind(first + index * size), size * lanes or rest
                 self._transform(block, depth)
-                self.strip.multiply(self.part, 0, self._stride(depth), block, depth, lambda place: simd.load(sums, place))
+                self.strip.multiply(self.part, 0, self._stride(depth), block, depth,
+                                    lambda place: simd.load(sums, place))
         self.strip.transform_output(self.part, self.vector)
 
     def _stride(self, channels: int) -> int:
-        """Floats from one value's weights to the next: of a power of two all would meet in few sets of the cache."""
-        return channels * self.part.vectors * self.simd.lanes + _LINE
+        """Floats from one value's weights to the next. A line that takes several vectors stays in the first cache until
+        it is full, where those of all values would meet in few sets if the distance was a power of two. One vector that
+        fills a line leaves at once."""
+        lanes = self.simd.lanes
+        return channels * self.part.vectors * lanes + (_LINE if lanes < _LINE else 0)
 
     def _transform(self, block: Expr, channels: int) -> None:
         """The weights of `channels` input channels from `block` on -> [value][input channel][output]."""
-        simd, lanes, made, t = self.simd, self.simd.lanes, self.strip.weights, self.m + 2
-        program, width, stride = weights_program(self.m), self.part.vectors * lanes, self._stride(channels)
-        with simd.loop(self.part.vectors) as v, simd.loop(channels) as channel:
+        simd, lanes, t = self.simd, self.simd.lanes, self.m + 2
+        program, stride = weights_program(self.m), self._stride(channels)
+        # unrolled, a few vectors would need more registers than there are
+        vectors = simd.hidden(self.part.vectors) if self.part.vectors > 1 else 1
+        with simd.loop(channels) as channel, simd.loop(vectors) as v:
             place = simd.bind(((self.vector + v) * self.window.ci + block * lanes + channel) * (9 * lanes))
-            to = simd.bind(channel * width + v * lanes)
-
-            def row(i: int, values: list[Expr]) -> None:
-                for j, value in enumerate(run(simd, program, values)):
-                    simd.store(made, to + (i * t + j) * stride, value)
-
-            columns = [{i: simd.bind(simd.load(self.weights, place + (i * 3 + j) * lanes)) for i in range(3)}
+            to = simd.bind((channel * self.part.vectors + v) * lanes)
+            columns = [[simd.bind(simd.load(self.weights, place + (i * 3 + j) * lanes)) for i in range(3)]
                        for j in range(3)]
-            numbers = {value: i for i, value in enumerate(program.outputs)}
-            # each row as soon as it is there: all of them would not fit into the registers
-            for i in range(3):
-                if i in numbers:
-                    row(numbers[i], [column[i] for column in columns])
-            for step in program.steps:
-                for column in columns:
-                    column[step.destination] = execute(simd, step, column)
-                if step.destination in numbers:
-                    row(numbers[step.destination], [column[step.destination] for column in columns])
+            for i, row in _results(simd, program, columns):
+                for j, (value,) in _results(simd, program, [row]):
+                    simd.store(self.strip.weights, to + (i * t + j) * stride, value)
+
+
+def _results(simd: Simd, program: Program, given: Sequence[Sequence[Expr]]) -> Iterator[tuple[int, list[Expr]]]:
+    """A transform of several sequences at once: the number of each result with its values, as soon as they are made.
+    What is done with them there is written before the next: all of them would not fit into the registers."""
+    known = [dict(enumerate(values)) for values in given]
+    numbers = {value: i for i, value in enumerate(program.outputs)}
+    for value in range(program.inputs + len(program.steps)):
+        if value >= program.inputs:
+            for values in known:
+                values[value] = execute(simd, program.steps[value - program.inputs], values)
+        if value in numbers:
+            yield numbers[value], [values[value] for values in known]
 
 
 def plan(window: Window, weights: Array, decision: Decision, data: Any, tensors: Tensors) -> Plan:

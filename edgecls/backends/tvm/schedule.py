@@ -41,7 +41,8 @@ class Decision(Frozen):
     """How to schedule a workload: plain data, so it can be stored and replayed.
 
     tile: (rows, columns) of the register tile, taken from the workload's spatial loops of these names; columns are
-    the vector. strip: tiles of a Winograd convolution that one task takes.
+    the vector. strip: tiles of a Winograd convolution that one task takes. chunk: input channels whose weights a
+    Winograd kernel transforms at a time; 0: they are transformed when compiling.
     predicted_us: of the cost model, one core. error: largest difference to direct convolution over the largest result,
     measured on random input. reason: for `explain`.
     """
@@ -50,6 +51,7 @@ class Decision(Frozen):
     layout: str = "NCHW"
     tile: tuple[int, int] = (1, 1)
     strip: int = 0
+    chunk: int = 0
     predicted_us: float | None = None
     error: float | None = None
     reason: str = ""

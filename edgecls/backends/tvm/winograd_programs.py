@@ -12,10 +12,14 @@ difference of their inputs. What is left is shared by hand, and every line is on
   Measured against the version with moves this adds 3 % to the error of F(4) and 1 % to that of F(6).
 
 The lines are in an order of fewest live values and then fewest moves, the best there is by exhaustive search.
+
+Weights that a kernel transforms itself go through G without the scales of its rows, which winograd_transforms.py moves
+to the input and to the stored weights: three operations for a pair of points, and no move.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
@@ -112,16 +116,53 @@ _OUTPUT = {
         v3 = v3 + 6 W
     """,
 }
+_WEIGHTS = {
+    2: """
+        v0 = d0
+        e = d0 + d2
+        v1 = e + d1
+        v2 = e - d1
+        v3 = d2
+    """,
+    4: """
+        v0 = d0
+        e = d0 + d2
+        v1 = e + d1
+        v2 = e - d1
+        E = d0 + 81/16 d2
+        v3 = E + 9/4 d1
+        v4 = v3 - 9/2 d1
+        v5 = d2
+    """,
+    6: """
+        v0 = d0
+        e = d0 + d2
+        v3 = e + d1
+        v4 = e - d1
+        a = e - 3/4 d2
+        v1 = a + 1/2 d1
+        v2 = v1 - d1
+        E = d0 + 4 d2
+        v5 = E + 2 d1
+        v6 = v5 - 4 d1
+        v7 = d2
+    """,
+}
 
 
 @dataclass(frozen=True)
 class Step:
-    """value[destination] = value[addend] + factor * value[multiplicand]: a sum, a difference or one multiply-add."""
+    """value[destination] = value[addend] + factor * value[multiplicand]: a sum, a difference or one multiply-add;
+    without an addend the product alone."""
 
     destination: int
-    addend: int
+    addend: int | None
     factor: Fraction
     multiplicand: int
+
+    @property
+    def reads(self) -> tuple[int, ...]:
+        return (self.multiplicand,) if self.addend is None else (self.addend, self.multiplicand)
 
 
 @dataclass(frozen=True)
@@ -138,7 +179,8 @@ class Program:
         known = list(values)
         for step in self.steps:
             factor = step.factor if exact else values.dtype.type(step.factor)
-            known.append(known[step.addend] + factor * known[step.multiplicand])
+            product = factor * known[step.multiplicand]
+            known.append(product if step.addend is None else known[step.addend] + product)
         return np.stack([known[i] for i in self.outputs])
 
     @property
@@ -153,7 +195,7 @@ class Program:
         held: set[int] = set()
         most = 0
         for i, step in enumerate(self.steps):
-            held |= {step.addend, step.multiplicand}
+            held |= set(step.reads)
             most = max(most, len(held))
             held = {v for v in held if last[v] > i}
             most = max(most, len(held) + 1)
@@ -165,10 +207,26 @@ class Program:
     def copies(self) -> int:
         """Multiply-adds whose addend is read again: a move each, where the addend is overwritten."""
         last = self._last_uses()
-        return sum(abs(s.factor) != 1 and last[s.addend] > i for i, s in enumerate(self.steps))
+        return sum(s.addend is not None and abs(s.factor) != 1 and last[s.addend] > i
+                   for i, s in enumerate(self.steps))
 
     def _last_uses(self) -> dict[int, int]:
-        return {value: i for i, s in enumerate(self.steps) for value in (s.addend, s.multiplicand)}
+        return {value: i for i, s in enumerate(self.steps) for value in s.reads}
+
+    def scaled(self, factors: Sequence[Fraction]) -> Program:
+        """Its outputs multiplied by these, each where it is made."""
+        places = {i: i for i in range(self.inputs)}
+        steps: list[Step] = []
+        outputs = dict(zip(self.outputs, factors, strict=True))
+        results: dict[int, int] = {}
+        for step in self.steps:
+            place = places[step.destination] = self.inputs + len(steps)
+            addend = None if step.addend is None else places[step.addend]
+            steps.append(Step(place, addend, step.factor, places[step.multiplicand]))
+            if outputs.get(step.destination, 1) != 1:
+                steps.append(Step(place + 1, None, outputs[step.destination], place))
+            results[step.destination] = self.inputs + len(steps) - 1
+        return Program(self.inputs, tuple(steps), tuple(results[v] for v in self.outputs))
 
 
 @cache
@@ -183,12 +241,22 @@ def output_program(m: int) -> Program:
     return _parse(_OUTPUT[m], inputs=m + 2, outputs=m)
 
 
+@cache
+def weights_program(m: int) -> Program:
+    """G of F(m x m, 3x3) without the scales of its rows, on scaled weights: 3 values -> m + 2."""
+    return _parse(_WEIGHTS[m], inputs=3, outputs=m + 2)
+
+
 def _parse(text: str, inputs: int, outputs: int) -> Program:
     """d0, d1, ... are the inputs and v0, v1, ... the outputs; a name that is defined again is a new value."""
     names = {f"d{i}": i for i in range(inputs)}
     steps: list[Step] = []
     for line in text.strip().splitlines():
-        name, _, addend, sign, *magnitude, multiplicand = line.split()
+        name, _, addend, *term = line.split()
+        if not term:
+            names[name] = names[addend]
+            continue
+        sign, *magnitude, multiplicand = term
         factor = Fraction(sign + (magnitude[0] if magnitude else "1"))
         step = Step(inputs + len(steps), names[addend], factor, names[multiplicand])
         steps.append(step)

@@ -9,12 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgecls.backends.tvm.winograd_programs import Program, input_program, output_program
+from edgecls.backends.tvm.winograd_programs import Program, input_program, output_program, weights_program
 from edgecls.backends.tvm.winograd_transforms import (
     convolve,
     exact_matrices,
     matrices,
     relative_error,
+    scale_weights,
+    scaled_input_program,
+    transform_scaled,
     transform_weights,
 )
 from edgecls.types import Array
@@ -22,7 +25,10 @@ from edgecls.types import Array
 SIZES = (2, 4, 6)
 # operations, registers, moves
 COSTS = {(input_program, 2): (4, 3, 0), (input_program, 4): (12, 5, 1), (input_program, 6): (22, 8, 2),
-         (output_program, 2): (4, 3, 0), (output_program, 4): (10, 5, 0), (output_program, 6): (20, 7, 0)}
+         (output_program, 2): (4, 3, 0), (output_program, 4): (10, 5, 0), (output_program, 6): (20, 7, 0),
+         (scaled_input_program, 2): (6, 3, 0), (scaled_input_program, 4): (16, 5, 1),
+         (scaled_input_program, 6): (28, 8, 2),
+         (weights_program, 2): (3, 3, 0), (weights_program, 4): (6, 5, 0), (weights_program, 6): (9, 5, 0)}
 fractions = st.fractions(min_value=-9, max_value=9, max_denominator=99)
 
 
@@ -65,6 +71,22 @@ def test_the_programs_are_the_matrices_exactly(m: int) -> None:
     assert (output_program(m).apply(identity) == a_t).all()
 
 
+@pytest.mark.parametrize("m", SIZES)
+@given(data=st.data())
+def test_weights_that_a_kernel_transforms_are_a_convolution_exactly(m: int, data: st.DataObject) -> None:
+    """In one dimension, where the scale of the stored weights counts once instead of twice."""
+    d = np.array(data.draw(st.lists(fractions, min_size=m + 2, max_size=m + 2)), object)
+    g = np.array(data.draw(st.lists(fractions, min_size=3, max_size=3)), object)
+    ones = np.ones((1, 1, 3, 3), np.float32)
+    # of these fractions float32 has only the nearest
+    scale = [Fraction(float(s)**0.5).limit_denominator(1000) for s in np.diag(scale_weights(ones, m)[0, 0])]
+    a_t, _, _ = exact_matrices(m)
+    u = weights_program(m).apply(g * scale)
+    v = scaled_input_program(m).apply(d)
+    found, expected = list(a_t @ (u * v)), [sum(d[i:i + 3] * g) for i in range(m)]
+    assert found == expected or found == [-x for x in expected]
+
+
 @pytest.mark.parametrize(("make", "m"), COSTS)
 def test_what_a_program_costs(make: object, m: int) -> None:
     program: Program = make(m)  # type: ignore[operator]
@@ -74,11 +96,15 @@ def test_what_a_program_costs(make: object, m: int) -> None:
 @pytest.mark.parametrize(("make", "m"), COSTS)
 def test_a_program_is_straight_line_code(make: object, m: int) -> None:
     program: Program = make(m)  # type: ignore[operator]
-    assert [s.destination for s in program.steps] == list(range(m + 2, m + 2 + len(program.steps)))
-    assert all(max(s.addend, s.multiplicand) < s.destination and s.factor for s in program.steps)
-    read = {value for s in program.steps for value in (s.addend, s.multiplicand)}
-    assert read | set(program.outputs) == set(range(m + 2 + len(program.steps)))
-    assert min(program.outputs) >= m + 2 and len(set(program.outputs)) == len(program.outputs)
+    inputs = program.inputs
+    assert inputs == (3 if make is weights_program else m + 2)
+    assert [s.destination for s in program.steps] == list(range(inputs, inputs + len(program.steps)))
+    assert all(max(s.reads) < s.destination and s.factor for s in program.steps)
+    read = {value for s in program.steps for value in s.reads}
+    assert read | set(program.outputs) == set(range(inputs + len(program.steps)))
+    assert len(set(program.outputs)) == len(program.outputs)
+    # but for the points 0 and infinity of weights, which are weights
+    assert make is weights_program or min(program.outputs) >= inputs
 
 
 @pytest.mark.parametrize("m", SIZES)
@@ -94,14 +120,25 @@ def test_weights_are_rounded_once(m: int) -> None:
         np.testing.assert_allclose(u[:, i, o], expected, rtol=2**-24 * 1.001, atol=1e-15)
 
 
+@pytest.mark.parametrize("m", SIZES)
+def test_transformed_by_a_kernel_they_are_the_same_but_for_the_scales(m: int) -> None:
+    weights, _ = layer(3, 2, (1, 1, 1))
+    scaled = scale_weights(weights, m)
+    assert scaled.shape == weights.shape and scaled.dtype == np.float32
+    ratio = transform_scaled(scaled, m).astype(float) / transform_weights(weights, m)
+    assert ratio.shape == ((m + 2) ** 2, 2, 3)
+    np.testing.assert_allclose(ratio, ratio[:, :1, :1].repeat(2, 1).repeat(3, 2), rtol=1e-4)
+
+
 @settings(max_examples=60)
-@given(m=st.sampled_from(SIZES), out_channels=st.integers(1, 13), in_channels=st.integers(1, 13),
-       shape=st.tuples(st.integers(1, 2), st.integers(1, 15), st.integers(1, 15)), seed=st.integers(0, 2**32 - 1))
-def test_any_size_is_near_the_direct_convolution(m: int, out_channels: int, in_channels: int,
+@given(m=st.sampled_from(SIZES), on_device=st.booleans(), out_channels=st.integers(1, 13),
+       in_channels=st.integers(1, 13), shape=st.tuples(st.integers(1, 2), st.integers(1, 15), st.integers(1, 15)),
+       seed=st.integers(0, 2**32 - 1))
+def test_any_size_is_near_the_direct_convolution(m: int, on_device: bool, out_channels: int, in_channels: int,
                                                  shape: tuple[int, int, int], seed: int) -> None:
     """The bound is against the largest terms of a sum, which may cancel."""
     weights, x = layer(out_channels, in_channels, shape, seed)
-    y = convolve(weights, m, x)
+    y = convolve(weights, m, x, on_device)
     assert y.dtype == np.float32 and y.shape == (shape[0], out_channels, *shape[1:])
     scale = np.abs(weights).max() * np.abs(x).max() * 9 * in_channels
     assert np.abs(y - direct(weights, x)).max() <= {2: 1e-6, 4: 4e-6, 6: 3e-5}[m] * scale
@@ -115,9 +152,10 @@ def test_the_error_is_measured_against_the_definition(m: int) -> None:
     assert relative_error(weights, m, x) == pytest.approx(expected, rel=1e-6)
 
 
-def test_larger_tiles_are_less_exact() -> None:
+@pytest.mark.parametrize("on_device", [False, True])
+def test_larger_tiles_are_less_exact(on_device: bool) -> None:
     weights, x = layer(64, 96, (1, 40, 31))
-    f2, f4, f6 = (relative_error(weights, m, x) for m in SIZES)
+    f2, f4, f6 = (relative_error(weights, m, x, on_device) for m in SIZES)
     assert 1e-7 < f2 < 2e-6 and f2 < f4 < 1e-5 and f4 < f6 < 5e-5
 
 

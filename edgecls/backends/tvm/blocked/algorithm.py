@@ -14,12 +14,12 @@ from typing import Literal, NamedTuple
 import msgspec
 import numpy as np
 
-from edgecls.backends.tvm.blocked.families import convolution, winograd
+from edgecls.backends.tvm.blocked.families import convolution, winograd, winograd_weights
 from edgecls.backends.tvm.blocked.families.product import memory_bytes_per_cycle
 from edgecls.backends.tvm.blocked.window import Window
 from edgecls.backends.tvm.schedule import Decision
-from edgecls.backends.tvm.winograd_programs import input_program, output_program
-from edgecls.backends.tvm.winograd_transforms import relative_error
+from edgecls.backends.tvm.winograd_programs import Program, input_program, output_program
+from edgecls.backends.tvm.winograd_transforms import relative_error, scaled_input_program
 from edgecls.types import Array, Target
 
 Choice = Literal["auto", "off", "f2", "f4", "f6"]
@@ -34,10 +34,22 @@ _OF_MEMORY = 0.8
 _WORTH = 0.95
 
 
-class Candidate(NamedTuple):
-    """m: 0 is direct. us: predicted for one image, as the mean of all batch sizes. bytes: of packed weights."""
+class Way(NamedTuple):
+    """m: 0 is direct. on_device: the kernel transforms the weights, which stay as many as direct convolution has."""
 
-    m: int
+    m: int = 0
+    on_device: bool = False
+
+    @property
+    def values(self) -> int:
+        """Packed weights per input and output channel of a 3x3 kernel."""
+        return 9 if self.on_device else (self.m + 2) ** 2
+
+
+class Candidate(NamedTuple):
+    """us: predicted for one image, as the mean of all batch sizes. bytes: of packed weights."""
+
+    way: Way
     us: float
     bytes: int
 
@@ -57,11 +69,12 @@ def choose(layers: Sequence[tuple[Window, Array]], target: Target, choice: Choic
     decisions = []
     for (window, weights), own, options in zip(layers, chosen, candidates, strict=True):
         error = None
-        while own.m:
-            error = _error(window, weights, own.m)
+        while own.way.m:
+            error = _error(window, weights, own.way)
             if error <= ERROR_LIMIT or choice != "auto":
                 break
-            own, error = max((c for c in options if c.m < own.m), key=lambda c: c.m), None
+            smaller = [c for c in options if c.way.m < own.way.m and c.bytes <= own.bytes]
+            own, error = max(smaller, key=lambda c: (c.way.m, -c.us)), None
         decisions.append(_decision(window, target, own, options[0], error))
     return decisions
 
@@ -72,10 +85,10 @@ def copy_us(moved: int, target: Target) -> float:
 
 
 def _decision(window: Window, target: Target, own: Candidate, direct: Candidate, error: float | None) -> Decision:
-    decision = (winograd.decide(window, target.cpu, own.m) if own.m else convolution.decide(window, target.cpu))
-    reason, predicted = decision.reason, _predicted(window, target, own.m)
-    if own.m:
-        reason += (f"; predicted {predicted:.0f} us instead of {_predicted(window, target, 0):.0f}, "
+    decision = _decide(window, target, own.way)
+    reason, predicted = decision.reason, _predicted(window, target, own.way)
+    if own.way.m:
+        reason += (f"; predicted {predicted:.0f} us instead of {_predicted(window, target, Way()):.0f}, "
                    f"{(own.bytes - direct.bytes) / 1e3:+.0f} kB of weights")
     return msgspec.structs.replace(decision, predicted_us=predicted, error=error, reason=reason)
 
@@ -83,16 +96,30 @@ def _decision(window: Window, target: Target, own: Candidate, direct: Candidate,
 def _candidates(window: Window, target: Target, choice: Choice, batches: Sequence[Fraction]) -> list[Candidate]:
     """Direct first."""
     images = [msgspec.structs.replace(window, n=int(window.n * b)) for b in batches]
-    sizes: tuple[int, ...] = ()
-    if choice != "off" and winograd.applies(window):
-        sizes = winograd.SIZES if choice == "auto" else (int(choice[1:]),)
-    return [Candidate(m, sum(_predicted(w, target, m) / w.n for w in images) / len(images),
-                      _bytes(window, target, (m + 2) ** 2 if m else math.prod(window.kernel))) for m in (0, *sizes)]
+    return [Candidate(way, sum(_predicted(w, target, way) / w.n for w in images) / len(images),
+                      _bytes(window, target, way.values if way.m else math.prod(window.kernel)))
+            for way in _ways(window, choice)]
 
 
-def _predicted(window: Window, target: Target, m: int) -> float:
+def _ways(window: Window, choice: Choice) -> list[Way]:
+    if choice == "off" or not winograd.applies(window):
+        return [Way()]
+    if choice != "auto":
+        return [Way(), Way(int(choice[1:]))]
+    return [Way(), *(Way(m, on_device) for m in winograd.SIZES for on_device in (False, True))]
+
+
+def _decide(window: Window, target: Target, way: Way) -> Decision:
+    if not way.m:
+        return convolution.decide(window, target.cpu)
+    if way.on_device:
+        return winograd_weights.decide(window, target.cpu, way.m)
+    return winograd.decide(window, target.cpu, way.m)
+
+
+def _predicted(window: Window, target: Target, way: Way) -> float:
     """Microseconds."""
-    return _us(_winograd_cycles(window, target, m) if m else _direct_cycles(window, target), target)
+    return _us(_winograd_cycles(window, target, way) if way.m else _direct_cycles(window, target), target)
 
 
 def _within(candidates: Sequence[Sequence[Candidate]], budget: int) -> list[Candidate]:
@@ -132,20 +159,27 @@ def _direct_cycles(window: Window, target: Target) -> float:
                _bytes(window, target, taps) / memory_bytes_per_cycle(cpu))
 
 
-def _winograd_cycles(window: Window, target: Target, m: int) -> float:
-    cpu, decision = target.cpu, winograd.decide(window, target.cpu, m)
-    lanes, t = cpu.vector_bits // 32, m + 2
+def _winograd_cycles(window: Window, target: Target, way: Way) -> float:
+    cpu, decision, m = target.cpu, _decide(window, target, way), way.m
     count = math.prod(winograd.tiles(window, m))
-    strips = window.n * -(-count // decision.strip)
+    # with its own transform of weights a kernel goes through all images at once
+    strips = -(-window.n * count // decision.strip) if way.on_device else window.n * -(-count // decision.strip)
     count = strips * decision.strip
-    blocks_in, blocks_out = -(-window.ci // lanes), -(-window.co // lanes)
-    products = count * t * t * blocks_out * window.ci * _stall(math.prod(decision.tile), target)
-    # each 1-D transform is its steps and a load and a store per value
-    inputs = count * blocks_in * 2 * t * (len(input_program(m).steps) + 2 * t)
-    outputs = count * blocks_out * (t + m) * (len(output_program(m).steps) + t + m)
-    weights = strips * _bytes(window, target, t * t)
-    return (max(products / cpu.fma_pipes / _PRODUCT_EFFICIENCY, weights / memory_bytes_per_cycle(cpu))
-            + (inputs + outputs) / _TRANSFORM_EFFICIENCY)
+    products = (count * (m + 2) ** 2 * -(-window.co // (cpu.vector_bits // 32)) * window.ci
+                * _stall(math.prod(decision.tile), target) / cpu.fma_pipes / _PRODUCT_EFFICIENCY)
+    if way.on_device:
+        weights = strips * winograd_weights.weights_cost(window, cpu, m) / _TRANSFORM_EFFICIENCY
+        return products + weights + _transforms(window, target, m, count, scaled_input_program(m))
+    read = strips * _bytes(window, target, way.values) / memory_bytes_per_cycle(cpu)
+    return max(products, read) + _transforms(window, target, m, count, input_program(m))
+
+
+def _transforms(window: Window, target: Target, m: int, count: int, program: Program) -> float:
+    """Cycles of inputs and outputs of `count` tiles: a 1-D transform is its steps and a load and a store per value."""
+    lanes, t = target.cpu.vector_bits // 32, m + 2
+    inputs = count * -(-window.ci // lanes) * 2 * t * (len(program.steps) + 2 * t)
+    outputs = count * -(-window.co // lanes) * (t + m) * (len(output_program(m).steps) + t + m)
+    return (inputs + outputs) / _TRANSFORM_EFFICIENCY
 
 
 def _stall(sums: int, target: Target) -> float:
@@ -153,6 +187,6 @@ def _stall(sums: int, target: Target) -> float:
     return max(1.0, target.cpu.fma_latency * target.cpu.fma_pipes / sums)
 
 
-def _error(window: Window, weights: Array, m: int) -> float:
+def _error(window: Window, weights: Array, way: Way) -> float:
     sample = np.random.default_rng(0).standard_normal((1, window.ci, window.h, window.w), np.float32)
-    return float(f"{relative_error(weights, m, sample):.1e}")
+    return float(f"{relative_error(weights, way.m, sample, way.on_device):.1e}")

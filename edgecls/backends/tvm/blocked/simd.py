@@ -214,7 +214,7 @@ class Simd:
         """One index over a box -> an index per dimension, outermost first."""
         result: list[Expr] = []
         for position, extent in enumerate(reversed(extents)):
-            last = position == len(extents) - 1
+            last = all(e == 1 for e in extents[:len(extents) - 1 - position])
             if extent == 1:
                 result.append(0)
                 continue

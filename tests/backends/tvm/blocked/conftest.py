@@ -11,6 +11,10 @@ import pytest
 from hypothesis import HealthCheck
 
 from edgecls.backends.tvm import CompileOptions, TvmBackend
+from edgecls.backends.tvm.blocked import algorithm
+from edgecls.backends.tvm.blocked.algorithm import Way
+from edgecls.backends.tvm.blocked.families import winograd_weights
+from edgecls.backends.tvm.blocked.families.winograd import applies
 from edgecls.bundle import open_bundle
 from edgecls.devices import open_device
 from edgecls.interfaces import Device
@@ -68,6 +72,14 @@ def check(devices: Callable[[str], Device], tmp_path: Path) -> Check:
         return artifact
 
     return checked
+
+
+def transform_on_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a choice of Winograd is forced, its kernels transform the weights: of two blocks of channels at a time, so
+    that layers of few channels have several chunks."""
+    monkeypatch.setattr(winograd_weights, "chunk", lambda window, cpu, m, vectors: cpu.vector_bits // 16)
+    monkeypatch.setattr(algorithm, "_ways", lambda window, choice: [Way()] + (
+        [Way(int(choice[1:]), True)] if applies(window) else []))
 
 
 def check_families(net: Network, artifact: Artifact) -> None:

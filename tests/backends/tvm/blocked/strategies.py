@@ -68,6 +68,22 @@ def layer(draw: st.DrawFn, net: Network, x: Tensor) -> Tensor:
 
 
 @st.composite
+def winograd_networks(draw: st.DrawFn, m: str) -> Network:
+    """3x3 convolutions one after another, with any padding that Winograd takes."""
+    net = Network(draw(CHANNELS), draw(SIZES), draw(SIZES), seed=draw(st.integers(0, 99)), winograd=f"winograd-{m}")
+    x = net.x
+    for _ in range(3):
+        pads = [draw(st.integers(0, 1)) if extent > 2 else 1 for extent in (x.height, x.width) * 2]
+        before, x = x, net.convolution(x, draw(CHANNELS), (3, 3), pads=(pads[0], pads[1], pads[2], pads[3]),
+                                       bias=draw(st.booleans()))
+        if before[1:4] == x[1:4] and draw(st.booleans()):
+            x = net.combine("Add", x, before)
+        x = net.apply(draw(st.sampled_from(["Relu", "Silu", "HardSwish"])), x)
+        net.output(x)
+    return net
+
+
+@st.composite
 def epilogue(draw: st.DrawFn, net: Network, x: Tensor, others: list[Tensor]) -> Tensor:
     """Up to three element-wise steps; some read other tensors of the network."""
     for _ in range(draw(st.integers(0, 3))):

@@ -11,13 +11,17 @@ import pytest
 
 from edgecls.backends.tvm.blocked import algorithm
 from edgecls.backends.tvm.blocked.algorithm import ERROR_LIMIT, choose
+from edgecls.backends.tvm.blocked.families import winograd_weights
 from edgecls.backends.tvm.blocked.window import Window
+from edgecls.backends.tvm.winograd_transforms import relative_error
 from edgecls.targets import load_target
 from edgecls.types import Array
 
 GROWTH = 1.3
 TARGET = load_target("raspberry-pi-4")
 LARGE = Window(n=1, ci=64, co=64, h=56, w=56, kernel=(3, 3), pad=(1, 1, 1, 1))
+
+SMALL = msgspec.structs.replace(LARGE, ci=512, co=512, h=7, w=7)
 
 
 def layer(window: Window) -> tuple[Window, Array]:
@@ -42,7 +46,7 @@ def test_auto_stays_under_its_budgets() -> None:
     layers = [layer(LARGE), layer(msgspec.structs.replace(LARGE, co=128)),
               layer(msgspec.structs.replace(LARGE, ci=256, co=256, h=14, w=14))]
     decisions = choose(layers, TARGET, "auto", GROWTH)
-    values = [(int(d.algorithm[-1]) + 2) ** 2 if d.algorithm != "direct" else 9 for d in decisions]
+    values = [9 if d.algorithm == "direct" or d.chunk else (int(d.algorithm[-1]) + 2) ** 2 for d in decisions]
     packed = sum(math.prod(w.shape[:2]) * v * 4 for (_, w), v in zip(layers, values, strict=True))
     assert packed <= GROWTH * sum(w.nbytes for _, w in layers)
     assert all(d.error is None or d.error <= ERROR_LIMIT for d in decisions)
@@ -51,15 +55,63 @@ def test_auto_stays_under_its_budgets() -> None:
 
 def test_an_error_beyond_the_limit_falls_back(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose([layer(LARGE)], TARGET, "auto", 100.0)[0].algorithm != "direct"
-    monkeypatch.setattr(algorithm, "_error", lambda window, weights, m: 1.0 if m > 2 else 1e-6)
-    assert choose([layer(LARGE)], TARGET, "auto", 100.0)[0].algorithm == "winograd-f2"
-    monkeypatch.setattr(algorithm, "_error", lambda window, weights, m: 1.0)
+    monkeypatch.setattr(algorithm, "_error", lambda window, weights, way: 1.0 if way.m > 2 else 1e-6)
+    compiled, on_device = (choose([layer(LARGE)], TARGET, "auto", growth)[0] for growth in (100.0, 1.0))
+    assert (compiled.algorithm, compiled.chunk) == ("winograd-f2", 0)
+    assert on_device.algorithm == "winograd-f2" and on_device.chunk
+    monkeypatch.setattr(algorithm, "_error", lambda window, weights, way: 1.0)
     assert choose([layer(LARGE)], TARGET, "auto", 100.0)[0].algorithm == "direct"
+
+
+def test_the_error_is_that_of_the_weights_as_they_are_transformed() -> None:
+    window, weights = layer(SMALL)
+    sample = np.random.default_rng(0).standard_normal((1, window.ci, window.h, window.w), np.float32)
+    decision = choose([(window, weights)], TARGET, "auto", 1.0)[0]
+    assert decision.error == pytest.approx(relative_error(weights, int(decision.algorithm[-1]), sample, True), rel=0.05)
+
+
+def test_without_bytes_to_spare_the_kernel_transforms_the_weights() -> None:
+    """Each free change is made, whatever the others would cost."""
+    layers = [layer(w) for w in (LARGE, SMALL, msgspec.structs.replace(LARGE, ci=256, co=256, h=14, w=14))]
+    decisions = choose(layers, TARGET, "auto", 1.0)
+    assert all(d.algorithm.startswith("winograd") and d.chunk for d in decisions)
+    assert all("+0 kB of weights" in d.reason and "on the device" in d.reason for d in decisions)
+
+
+@pytest.mark.parametrize("target", ["raspberry-pi-4", "armv7", "x86-64-avx2"])
+def test_bytes_are_spent_where_they_save_time(target: str) -> None:
+    """A layer of few weights and many tiles: transforming them again is time lost for nothing."""
+    cpu = load_target(target)
+    free, spent = (choose([layer(LARGE)], cpu, "auto", growth)[0] for growth in (1.0, 10.0))
+    assert free.chunk and not spent.chunk
+    assert free.predicted_us and spent.predicted_us and spent.predicted_us < free.predicted_us
+
+
+def test_a_budget_for_one_goes_where_it_gains_most() -> None:
+    """The free change of one layer neither keeps it from a better one nor takes the bytes of another."""
+    layers = [layer(SMALL), layer(SMALL)]
+    growth = 1 + 1.05 * (36 - 9) / 9 / 2  # for F(4) once
+    decisions = choose(layers, TARGET, "auto", growth)
+    assert sorted(bool(d.chunk) for d in decisions) == [False, True]
+
+
+@pytest.mark.parametrize("m", [2, 4, 6])
+def test_what_a_kernel_transforms_at_a_time_fits_the_cache(m: int) -> None:
+    for window in (LARGE, SMALL, msgspec.structs.replace(SMALL, ci=13, co=7)):
+        decision = winograd_weights.decide(window, TARGET.cpu, m)
+        made = (m + 2) ** 2 * decision.chunk * decision.tile[1] * 4 * 4
+        assert decision.chunk % 4 == 0 and made <= TARGET.cpu.cache.l2 // 8
+
+
+def test_one_strip_takes_all_images_while_they_fit() -> None:
+    tiles = {n: winograd_weights.decide(msgspec.structs.replace(SMALL, n=n, ci=64), TARGET.cpu, 4).strip
+             for n in (1, 2, 4)}
+    assert tiles == {1: 4, 2: 8, 4: 16}
 
 
 def test_all_batch_sizes_come_to_the_same_choice(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where alone they would not."""
-    monkeypatch.setattr(algorithm, "_winograd_cycles", lambda window, target, m: 1e9 if window.n == 1 else 1e3)
+    monkeypatch.setattr(algorithm, "_winograd_cycles", lambda window, target, way: 1e9 if window.n == 1 else 1e3)
 
     def chosen(batch: int, known: tuple[int, ...]) -> str:
         images = [layer(msgspec.structs.replace(LARGE, n=batch))]

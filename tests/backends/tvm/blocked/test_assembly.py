@@ -12,7 +12,7 @@ import pytest
 
 from edgecls.backends.tvm.blocked.epilogue import Epilogue
 from edgecls.backends.tvm.blocked.expression import TILE, Apply, Expression, Number, Operand
-from edgecls.backends.tvm.blocked.families import attention, convolution, depthwise, winograd
+from edgecls.backends.tvm.blocked.families import attention, convolution, depthwise, winograd, winograd_weights
 from edgecls.backends.tvm.blocked.families.attention_kernels import Place, Shape, emit
 from edgecls.backends.tvm.blocked.simd import Simd
 from edgecls.backends.tvm.blocked.window import Window
@@ -67,7 +67,9 @@ def kernel(window: Window, target: Target, algorithm: str, expression: Expressio
         return depthwise.emit(simd, window, depthwise.decide(window, target.cpu), epilogue)
     if algorithm == "direct":
         return convolution.emit(simd, window, convolution.decide(window, target.cpu), epilogue, window.ci < 4)
-    m = int(algorithm[1:])
+    m = int(algorithm[1])
+    if algorithm.endswith("-device"):
+        return winograd_weights.emit(simd, window, winograd_weights.decide(window, target.cpu, m), epilogue, m)
     return winograd.emit(simd, window, winograd.decide(window, target.cpu, m), epilogue, m, target.cpu.cores)
 
 
@@ -95,6 +97,7 @@ EPILOGUES: dict[str, Expression] = {
     (square(64, 64, 56), "f6", 0.92),
     (square(128, 128, 28), "f4", 0.92),
     (square(256, 256, 14), "f2", 0.92),
+    (square(512, 512, 7), "f4-device", 0.88),
     (square(96, 96, 56, groups=96), "depthwise", 0.50),
     (square(240, 240, 14, kernel=5, groups=240), "depthwise", 0.50),
 ], ids=lambda value: value if isinstance(value, str) else "")
@@ -113,6 +116,7 @@ def test_product_loops_are_fmas_and_never_spill(window: Window, algorithm: str, 
       for ci, co, size in ((16, 96, 112), (24, 96, 28), (96, 40, 14)) for epilogue in EPILOGUES),
     *((square(96, 96, 56, groups=96), "depthwise", epilogue) for epilogue in EPILOGUES),
     *((square(256, 256, 14), "f2", epilogue) for epilogue in EPILOGUES),
+    *((square(256, 256, 14), "f2-device", epilogue) for epilogue in EPILOGUES),
     *((square(512, 512, 7), "direct", epilogue) for epilogue in EPILOGUES),
     *((square(3, 64, 224, kernel=7, stride=2), "direct", epilogue) for epilogue in EPILOGUES),
     *((square(3, 32, 224, stride=2), "direct", epilogue) for epilogue in EPILOGUES),
@@ -128,6 +132,19 @@ def test_no_kernel_of_convolutional_networks_spills(window: Window, algorithm: s
     assert max(last - first for first, last in loops_of(text)) > 100
     for first, last in loops_of(text):
         assert not [line for line in text.splitlines()[first:last + 1] if _SPILL.search(line)]
+
+
+@pytest.mark.parametrize(("window", "m"), [(square(512, 512, 7), 2), (square(512, 512, 7), 4),
+                                           (square(256, 256, 14), 4), (square(160, 320, 7), 4)])
+def test_weights_are_transformed_in_registers(window: Window, m: int, board: Target) -> None:
+    """Nothing waits on the stack but a constant that no immediate can hold."""
+    text = assembly(kernel(window, board, f"f{m}-device", EPILOGUES["residual"]), board)
+    loops = [loop for loop in innermost_loops(text) if sum("\tstr\tq" in x for x in loop) >= (m + 2) ** 2]
+    assert loops
+    for loop in loops:
+        assert len(loop) <= {2: 52, 4: 125}[m]
+        spills = [x for x in loop if _SPILL.search(x)]
+        assert len(spills) <= 1 and not [x for x in spills if re.match(r"\tst[rp]", x)], "\n".join(loop)
 
 
 @pytest.mark.parametrize(("rows", "size", "heads"), [(197, 64, 3), (49, 32, 6), (197, 48, 4)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.backends.tvm.blocked.conftest import BOARDS, Check
+from tests.backends.tvm.blocked.conftest import BOARDS, Check, transform_on_device
 from tests.backends.tvm.blocked.fixed import NETWORKS, products
 
 BIG = ("windows", "groups", "epilogues", "mixed")
@@ -22,3 +22,13 @@ def test_network(target: str, name: str, check: Check) -> None:
 @pytest.mark.parametrize("target", ["native", *BOARDS])
 def test_winograd(target: str, m: str, check: Check) -> None:
     check(products(m), target, batch=2, winograd=m)
+
+
+@pytest.mark.parametrize("m", ["f2", "f4", "f6"])
+@pytest.mark.parametrize("target", ["native", *BOARDS])
+def test_winograd_that_transforms_its_weights(target: str, m: str, check: Check,
+                                              monkeypatch: pytest.MonkeyPatch) -> None:
+    transform_on_device(monkeypatch)
+    artifact = check(products(m), target, batch=2, winograd=m)
+    rows = [row for row in artifact.manifest.layers if row.algorithm == f"winograd-{m}"]
+    assert rows and all("on the device" in row.reason for row in rows)

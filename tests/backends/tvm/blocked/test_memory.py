@@ -14,13 +14,15 @@ from edgecls.runtime.build import build_runner
 from edgecls.targets import load_target
 from edgecls.toolchain import find_toolchain
 from edgecls.types import Artifact
+from tests.backends.tvm.blocked.conftest import transform_on_device
 from tests.backends.tvm.blocked.fixed import NETWORKS, products
 from tests.backends.tvm.blocked.transformers import NETWORKS as TRANSFORMERS
 from tests.runtime_c import tiny
 
 CASES = [pytest.param(name, marks=pytest.mark.slow if name in ("epilogues", "mixed") else ())
-         for name in (*NETWORKS, "f2", "f4", "f6", *(f"attention-{n}" for n in TRANSFORMERS))]
-SMALL = ("small", "f4", "attention-plain", "attention-windows")
+         for name in (*NETWORKS, "f2", "f4", "f6", "f2-device", "f4-device", "f6-device",
+                      *(f"attention-{n}" for n in TRANSFORMERS))]
+SMALL = ("small", "f4", "f4-device", "attention-plain", "attention-windows")
 
 
 @pytest.fixture(scope="module")
@@ -31,9 +33,10 @@ def guard(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def compiled(name: str, target: str, folder: Path) -> Artifact:
-    net = (NETWORKS[name]() if name in NETWORKS else products(name) if name in ("f2", "f4", "f6")
+    size = name.removesuffix("-device")
+    net = (NETWORKS[name]() if name in NETWORKS else products(size) if size in ("f2", "f4", "f6")
            else TRANSFORMERS[name.removeprefix("attention-")](1))
-    options = CompileOptions(winograd=name if name in ("f2", "f4", "f6") else "off")
+    options = CompileOptions(winograd=size if size in ("f2", "f4", "f6") else "off")
     graph = optimize_graph(net.graph(), (11,) if name == "dense" else (1,))
     artifact = TvmBackend().compile(graph, load_target(target), options, folder / "m.ecls")
     for member in ("model.so", "weights.bin"):
@@ -42,7 +45,9 @@ def compiled(name: str, target: str, folder: Path) -> Artifact:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_between_guard_pages(name: str, guard: Path, tmp_path: Path) -> None:
+def test_between_guard_pages(name: str, guard: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if name.endswith("-device"):
+        transform_on_device(monkeypatch)
     artifact = compiled(name, "x86-64-avx2", tmp_path)
     for side in ("end", "start"):
         done = subprocess.run([guard, tmp_path / "model.so", tmp_path / "weights.bin", artifact.manifest.symbol, side],
@@ -51,8 +56,10 @@ def test_between_guard_pages(name: str, guard: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_under_valgrind(name: str, tmp_path: Path) -> None:
+def test_under_valgrind(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """valgrind knows no AVX-512. Undefined values that decide anything are found too."""
+    if name.endswith("-device"):
+        transform_on_device(monkeypatch)
     artifact = compiled(name, "x86-64-avx2", tmp_path)
     runner = build_runner("x86_64", find_toolchain("x86_64"))
     install = subprocess.run([runner, "--install", artifact.path, tmp_path / "to"], capture_output=True, text=True)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from edgecls.backends.tvm.blocked.epilogue import Epilogue
-from edgecls.backends.tvm.blocked.families import dense, winograd
+from edgecls.backends.tvm.blocked.families import dense, winograd, winograd_weights
 from edgecls.backends.tvm.blocked.families.family import Plan, Tensors
 from edgecls.backends.tvm.blocked.families.product import (
     STRAIGHT_LINE,
@@ -347,6 +347,8 @@ def reads_rows_first(window: Window, cpu: Cpu) -> bool:
 def plan(found: Group, tensors: Tensors) -> Plan:
     window, weights, decision = tensors.chosen(found)
     data = found.anchor.inputs[0]
+    if decision.chunk:
+        return winograd_weights.plan(window, weights, decision, data, tensors)
     if decision.algorithm != "direct":
         return winograd.plan(window, weights, decision, data, tensors)
     return plan_direct(window, weights, decision, data, tensors)

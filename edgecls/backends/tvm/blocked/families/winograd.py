@@ -14,7 +14,7 @@ early where the tiles do not divide: what it computes again comes out the same.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,12 +37,12 @@ from edgecls.backends.tvm.blocked.simd import Expr, Simd
 from edgecls.backends.tvm.blocked.turn import NEIGHBOURS, Turn, products
 from edgecls.backends.tvm.blocked.window import Window, balanced
 from edgecls.backends.tvm.schedule import Algorithm, Decision
-from edgecls.backends.tvm.winograd_programs import Program, input_program, output_program
+from edgecls.backends.tvm.winograd_programs import Program, Step, input_program, output_program
 from edgecls.backends.tvm.winograd_transforms import transform_weights
 from edgecls.types import Array, Cpu
 
-_ALGORITHMS: dict[int, Algorithm] = {2: "winograd-f2", 4: "winograd-f4", 6: "winograd-f6"}
-SIZES = tuple(_ALGORITHMS)
+ALGORITHMS: dict[int, Algorithm] = {2: "winograd-f2", 4: "winograd-f4", 6: "winograd-f6"}
+SIZES = tuple(ALGORITHMS)
 
 
 # blocks of channels whose transforms share a loop
@@ -79,7 +79,7 @@ def decide(window: Window, cpu: Cpu, m: int) -> Decision:
                 if (cost, -strip) < (best, -choice[2]):
                     best, choice = cost, (max(balanced(strip, most)), vectors, strip)
     rows, vectors, strip = choice
-    return Decision(algorithm=_ALGORITHMS[m], layout=f"NCHW{lanes}c", tile=(rows, vectors), strip=strip,
+    return Decision(algorithm=ALGORITHMS[m], layout=f"NCHW{lanes}c", tile=(rows, vectors), strip=strip,
                     reason=f"{m} x {m} results from {(m + 2) ** 2} products; strips of {strip} tiles")
 
 
@@ -111,14 +111,15 @@ def emit(simd: Simd, window: Window, decision: Decision, epilogue: Epilogue, m: 
     strips = -(-count // strip)
     found = parts(window.co, lanes, decision.tile[1])
 
-    def first(number: Expr) -> Expr:
-        return simd.bind(simd.at_most(number * strip, count - strip)) if strips > 1 else 0
+    def first(image: Expr, number: Expr) -> Expr:
+        inside = simd.bind(simd.at_most(number * strip, count - strip)) if strips > 1 else 0
+        return simd.bind(image * count + inside)
 
-    def kernel(image: Expr, number: Expr, transformed: Any, multiplies: bool = True) -> _Strip:
+    def kernel(image: Expr, number: Expr, transformed: Any, multiplies: bool = True) -> Strip:
         products = simd.scratch("products", values * strip * decision.tile[1] * lanes) if multiplies else None
-        return _Strip(simd, window, m, strip, decision.tile[0], data, weights, epilogue, others, out, image,
-                      first(number), transformed, products,
-                      simd.scratch("half", max(TOGETHER, decision.tile[1]) * values * lanes))
+        return Strip(simd, window, m, strip, decision.tile[0], input_program(m), data, weights, epilogue, others, out,
+                     first(image, number), transformed, products,
+                     simd.scratch("half", max(TOGETHER, decision.tile[1]) * values * lanes))
 
     size = values * blocks_in * strip * lanes
     # where the weights of each part begin
@@ -146,20 +147,21 @@ def emit(simd: Simd, window: Window, decision: Decision, epilogue: Epilogue, m: 
 
 
 @dataclass
-class _Strip:
-    """Tiles `first` .. `first + strip` of one image."""
+class Strip:
+    """Tiles `first` .. `first + strip`, counted through all images. weights: transformed ones. products: of one group
+    of output vectors. half: between the two passes of a transform."""
 
     simd: Simd
     window: Window
     m: int
     strip: int
     rows: int
+    input_program: Program
     data: Any
     weights: Any
     epilogue: Epilogue
     others: Sequence[Any]
     out: Any
-    image: Expr
     first: Expr
     transformed: Any
     products: Any
@@ -168,18 +170,19 @@ class _Strip:
     def transform_input(self, tile: Expr) -> None:
         simd, window, m, lanes = self.simd, self.window, self.m, self.simd.lanes
         t, blocks = m + 2, -(-window.ci // lanes)
-        program = input_program(m)
-        y, x = self._origin(tile)
+        program = self.input_program
+        image, y, x = self._origin(tile)
         y, x = simd.bind(y - window.pad[0]), simd.bind(x - window.pad[1])
         inside = simd.bind(simd.all(y >= 0, y <= window.h - t, x >= 0, x <= window.w - t))
         for count, first, size in pieces(blocks, TOGETHER):
             with simd.loop(count) as index:
                 start = first + index * size
                 with simd.when(inside):
-                    self._columns(program, start, size, lambda plane, j, i: simd.load(
+                    self._columns(program, image, start, size, lambda plane, j, i: simd.load(
                         self.data, (plane + (y + i) * window.w + x + j) * lanes))
                 with simd.when(simd.tir.Not(inside)):
-                    self._columns(program, start, size, lambda plane, j, i: self._or_zero(plane, y + i, x + j))
+                    self._columns(program, image, start, size,
+                                  lambda plane, j, i: self._or_zero(plane, y + i, x + j))
                 with simd.loop(size * t) as row:
                     block, i = simd.divide(row, (size, t))
                     values = [simd.bind(simd.load(self.half, (row * t + j) * lanes)) for j in range(t)]
@@ -187,14 +190,15 @@ class _Strip:
                         place = ((i * t + j) * blocks + start + block) * self.strip + tile
                         simd.store(self.transformed, place * lanes, value)
 
-    def _columns(self, program: Program, start: Expr, size: int, pixel: Callable[[Expr, Expr, int], Expr]) -> None:
+    def _columns(self, program: Program, image: Expr, start: Expr, size: int,
+                 pixel: Callable[[Expr, Expr, int], Expr]) -> None:
         """The first 1-D transform of `size` blocks of channels. One loop over blocks and columns: a loop over columns
         alone LLVM would unroll, and keep its values in registers that there are not."""
         simd, window, t = self.simd, self.window, self.m + 2
         blocks = -(-window.ci // simd.lanes)
         with simd.loop(size * t) as column:
             block, j = simd.divide(column, (size, t))
-            plane = simd.bind((self.image * blocks + start + block) * (window.h * window.w))
+            plane = simd.bind((image * blocks + start + block) * (window.h * window.w))
             values = [simd.bind(pixel(plane, j, i)) for i in range(t)]
             for i, value in enumerate(run(simd, program, values)):
                 simd.store(self.half, ((block * t + i) * t + j) * simd.lanes, value)
@@ -208,43 +212,46 @@ class _Strip:
         there = simd.all(y >= 0, y < window.h, x >= 0, x < window.w)
         return simd.tir.Select(simd.tir.Broadcast(there, lanes), value, simd.number(0.0))
 
-    def _origin(self, tile: Expr) -> tuple[Expr, Expr]:
-        """Row and column of a tile's first output."""
+    def _origin(self, tile: Expr) -> tuple[Expr, Expr, Expr]:
+        """A tile's image, and row and column of its first output there."""
         simd = self.simd
-        across = tiles(self.window, self.m)[1]
-        number = simd.bind(self.first + tile)
-        return (simd.bind(simd.tir.floordiv(number, across) * self.m),
-                simd.bind(simd.tir.floormod(number, across) * self.m))
+        image, row, column = simd.divide(simd.bind(self.first + tile), (self.window.n, *tiles(self.window, self.m)))
+        return image, simd.bind(row * self.m), simd.bind(column * self.m)
 
     def outputs(self, part: Part, offset: int, group: Expr) -> None:
         """One group of output vectors of the strip."""
         size = part.vectors * self.simd.lanes * self.window.ci * (self.m + 2) ** 2
-        self.multiply(part, self.simd.bind(offset + group * size))
+        self.multiply(part, self.simd.bind(offset + group * size), size // (self.m + 2) ** 2, 0, self.window.ci,
+                      lambda place: self.simd.number(0.0))
         self.transform_output(part, self.simd.bind(part.first + group * part.vectors))
 
-    def multiply(self, part: Part, weights: Expr) -> None:
+    def multiply(self, part: Part, weights: Expr, stride: int, first: Expr, channels: int,
+                 start: Callable[[Expr], Expr]) -> None:
+        """`channels` input channels from block `first` on. weights: where they begin, those of each value
+        `stride` floats after the last. start: what a sum begins with, by the place where it will be stored."""
         simd, window, lanes = self.simd, self.window, self.simd.lanes
         width, blocks = part.vectors * lanes, -(-window.ci // lanes)
-        whole, rest = divmod(window.ci, lanes)
+        whole, rest = divmod(channels, lanes)
         sizes = balanced(self.strip, self.rows)
         with simd.loop((self.m + 2) ** 2) as value:
             begin = 0
             for size in dict.fromkeys(sizes):
                 with simd.loop(sizes.count(size)) as index:
                     tile = simd.bind(begin + index * size)
-                    sums = [[simd.register(simd.number(0.0)) for _ in range(part.vectors)] for _ in range(size)]
-                    for block, channels, count in [(0, lanes, whole), (whole, rest, 1 if rest else 0)]:
-                        for turns, start, units in pieces(count, STRAIGHT_LINE if simd.by_element else 1):
-                            found = products(NEIGHBOURS, [tuple(range(size))], channels, part.vectors, lanes)
-                            turn = Turn(size, part.vectors, found, self.strip * lanes, channels * width, lanes, units)
-                            base = ((value * blocks + block + start) * self.strip + tile) * lanes
-                            rows = weights + (value * window.ci + (block + start) * lanes) * width
+                    places = [[(value * self.strip + tile + r) * width + v * lanes for v in range(part.vectors)]
+                              for r in range(size)]
+                    sums = [[simd.register(start(place)) for place in row] for row in places]
+                    for near, depth, count in [(0, lanes, whole), (whole, rest, 1 if rest else 0)]:
+                        for turns, begun, units in pieces(count, STRAIGHT_LINE if simd.by_element else 1):
+                            block = near + begun
+                            found = products(NEIGHBOURS, [tuple(range(size))], depth, part.vectors, lanes)
+                            turn = Turn(size, part.vectors, found, self.strip * lanes, depth * width, lanes, units)
+                            base = ((value * blocks + (first + block)) * self.strip + tile) * lanes
                             multiply(simd, turn, turns, sums, self.transformed, simd.bind(base), self.weights,
-                                     simd.bind(rows))
-                    for r in range(size):
-                        for v in range(part.vectors):
-                            place = (value * self.strip + tile + r) * width + v * lanes
-                            simd.store(self.products, place, simd.value(sums[r][v]))
+                                     simd.bind(weights + value * stride + block * lanes * width))
+                    for row, sums_of in zip(places, sums, strict=True):
+                        for place, total in zip(row, sums_of, strict=True):
+                            simd.store(self.products, place, simd.value(total))
                 begin += size * sizes.count(size)
 
     def transform_output(self, part: Part, vector: Expr) -> None:
@@ -253,7 +260,7 @@ class _Strip:
         # unrolled, the rows of the larger transforms would need more registers than there are
         rows = simd.hidden(part.vectors * m) if m > 2 else part.vectors * m
         with simd.loop(self.strip) as tile:
-            y, x = self._origin(tile)
+            image, y, x = self._origin(tile)
             with simd.loop(part.vectors * t) as column:
                 v, j = simd.divide(column, (part.vectors, t))
                 base = simd.bind(((j * self.strip + tile) * part.vectors + v) * lanes)
@@ -264,38 +271,45 @@ class _Strip:
             with simd.loop(rows) as row:
                 v, k = simd.divide(row, (part.vectors, m))
                 if window.oh % m == 0:
-                    self._row(program, vector + v, row, y + k, x)
+                    self._row(program, image, vector + v, row, y + k, x)
                 else:
                     with simd.when(y + k < window.oh):
-                        self._row(program, vector + v, row, y + k, x)
+                        self._row(program, image, vector + v, row, y + k, x)
 
-    def _row(self, program: Program, vector: Expr, row: Expr, y: Expr, x: Expr) -> None:
+    def _row(self, program: Program, image: Expr, vector: Expr, row: Expr, y: Expr, x: Expr) -> None:
         """The second 1-D transform, epilogue and stores of one row of outputs."""
         simd, window, m, lanes = self.simd, self.window, self.m, self.simd.lanes
         t, blocks_out = m + 2, -(-window.co // lanes)
         vector = simd.bind(vector)
         start = self.epilogue.start(simd, self.others, vector)
         values = [simd.bind(simd.load(self.half, (row * t + j) * lanes)) for j in range(t)]
-        place = simd.bind((((self.image * blocks_out + vector) * window.oh + y) * window.ow + x) * lanes)
+        place = simd.bind((((image * blocks_out + vector) * window.oh + y) * window.ow + x) * lanes)
         for column, result in enumerate(run(simd, program, values)):
             if column < m - (-window.ow % m):
-                self._store(result + start, vector, place + column * lanes)
+                self._store(result + start, image, vector, place + column * lanes)
             else:
                 with simd.when(x + column < window.ow):
-                    self._store(result + start, vector, place + column * lanes)
+                    self._store(result + start, image, vector, place + column * lanes)
 
-    def _store(self, value: Expr, vector: Expr, place: Expr) -> None:
+    def _store(self, value: Expr, image: Expr, vector: Expr, place: Expr) -> None:
         simd = self.simd
-        simd.store(self.out, place, self.epilogue.apply(simd, simd.bind(value), self.others, vector, self.image, place))
+        simd.store(self.out, place, self.epilogue.apply(simd, simd.bind(value), self.others, vector, image, place))
+
+
+def execute(simd: Simd, step: Step, values: Mapping[int, Expr]) -> Expr:
+    factor, other = float(step.factor), values[step.multiplicand]
+    if step.addend is None:
+        return simd.bind(simd.number(factor) * other)
+    addend = values[step.addend]
+    return simd.bind(
+        addend + other if factor == 1 else addend - other if factor == -1 else addend + simd.number(factor) * other)
 
 
 def run(simd: Simd, program: Program, given: Sequence[Expr]) -> list[Expr]:
     """A transform's steps on vectors."""
     values = dict(enumerate(given))
     for step in program.steps:
-        factor, addend, other = float(step.factor), values[step.addend], values[step.multiplicand]
-        values[step.destination] = simd.bind(
-            addend + other if factor == 1 else addend - other if factor == -1 else addend + simd.number(factor) * other)
+        values[step.destination] = execute(simd, step, values)
     return [values[v] for v in program.outputs]
 
 

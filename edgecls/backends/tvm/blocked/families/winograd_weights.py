@@ -1,0 +1,202 @@
+"""Winograd convolution whose kernel transforms the weights itself: no more of them than direct convolution has.
+
+For layers whose transformed weights are more than the model may take, or take longer to read than to make. The input
+is transformed as in winograd.py, for all tiles of a strip, which are as many as make sense: every strip transforms the
+weights again. Then, for each group of output vectors:
+
+    for each chunk of input channels
+        weights     9 values per input channel and output vector -> U [value][input channel][output]
+        products    added to the sums M [value][tile][output]
+    output transform, epilogue, store
+
+U and M stay in the second cache. Cores share the tiles, then the groups.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from edgecls.backends.tvm.blocked.epilogue import Epilogue
+from edgecls.backends.tvm.blocked.families.family import Plan, Tensors
+from edgecls.backends.tvm.blocked.families.product import (
+    STRAIGHT_LINE,
+    Part,
+    memory_bytes_per_cycle,
+    parts,
+    pieces,
+    product_cost,
+    product_rows,
+)
+from edgecls.backends.tvm.blocked.families.winograd import ALGORITHMS, TOGETHER, Strip, execute, tiles
+from edgecls.backends.tvm.blocked.simd import Expr, Simd
+from edgecls.backends.tvm.blocked.window import Window, balanced
+from edgecls.backends.tvm.schedule import Decision
+from edgecls.backends.tvm.winograd_programs import Program, weights_program
+from edgecls.backends.tvm.winograd_transforms import scale_weights, scaled_input_program
+from edgecls.types import Array, Cpu
+
+# of the second cache for transformed weights: four cores may share it, and each also has inputs, sums and new weights
+_OF_CACHE = 1 / 12
+# floats in a line of the cache
+_LINE = 16
+
+
+def decide(window: Window, cpu: Cpu, m: int) -> Decision:
+    """The strip and the register tile that cost least: weights transformed again for every strip, inputs that are read
+    from memory for every group because the strip is too large for the cache, sums that each chunk takes up again, tiles
+    too small for the registers all count."""
+    lanes, values = cpu.vector_bits // 32, (m + 2) ** 2
+    count = window.n * math.prod(tiles(window, m))
+    per_tile = values * -(-window.ci // lanes) * lanes * 4
+    again = weights_cost(window, cpu, m)
+    best, choice = float("inf"), (1, 1, 1)
+    for vectors in range(1, min(5, -(-window.co // lanes)) + 1):
+        groups = sum(part.count for part in parts(window.co, lanes, vectors))
+        channels = chunk(window, cpu, m, vectors)
+        chunks = -(-window.ci // channels)
+        for most in range(1, product_rows(vectors, cpu) + 1):
+            for strip in {min(count, most * k) for k in range(1, 9)} | {count}:
+                sums = balanced(strip, most)
+                products = values * chunks * (product_cost(window.co, sums, vectors, cpu, -(-channels // lanes))
+                                              + strip * -(-window.co // lanes))
+                fits = per_tile * strip <= cpu.cache.l2 * 3 // 4
+                moved = 0.0 if fits else groups * per_tile * strip / memory_bytes_per_cycle(cpu)
+                cost = -(-count // strip) * (again + products + moved)
+                if (cost, -strip) < (best, -choice[2]):
+                    best, choice = cost, (max(sums), vectors, strip)
+    rows, vectors, strip = choice
+    return Decision(algorithm=ALGORITHMS[m], layout=f"NCHW{lanes}c", tile=(rows, vectors), strip=strip,
+                    chunk=chunk(window, cpu, m, vectors),
+                    reason=f"{m} x {m} results from {values} products; strips of {strip} tiles; weights transformed on "
+                           f"the device")
+
+
+def chunk(window: Window, cpu: Cpu, m: int, vectors: int) -> int:
+    """Input channels at a time: whole blocks, and whole turns of the product's loop where there is room."""
+    lanes = cpu.vector_bits // 32
+    most = int(cpu.cache.l2 * _OF_CACHE) // ((m + 2) ** 2 * vectors * lanes * 4 * lanes)
+    blocks = most - most % STRAIGHT_LINE if most > STRAIGHT_LINE else max(1, most)
+    return min(blocks, -(-window.ci // lanes)) * lanes
+
+
+def weights_cost(window: Window, cpu: Cpu, m: int) -> float:
+    """Cycles to transform all weights once: arithmetic, loads and stores, unless memory takes longer to bring them."""
+    lanes, t = cpu.vector_bits // 32, m + 2
+    vectors = window.ci * -(-window.co // lanes)
+    each = (3 + t) * len(weights_program(m).steps) + 9 + t * t
+    return max(vectors * each, vectors * 9 * lanes * 4 / memory_bytes_per_cycle(cpu))
+
+
+def pack(weights: Array, m: int, lanes: int) -> Array:
+    """OIHW -> [vector of outputs][input channel][row][column][output], scaled, flat."""
+    co, ci = weights.shape[:2]
+    blocks = -(-co // lanes)
+    padded = np.zeros((blocks * lanes, ci, 9), np.float32)
+    padded[:co] = scale_weights(weights, m).reshape(co, ci, 9)
+    return np.ascontiguousarray(padded.reshape(blocks, lanes, ci, 9).transpose(0, 2, 3, 1)).reshape(-1)
+
+
+def emit(simd: Simd, window: Window, decision: Decision, epilogue: Epilogue, m: int) -> Any:
+    """Parameters: input, weights, operands of the epilogue, output."""
+    lanes, values, strip = simd.lanes, (m + 2) ** 2, decision.strip
+    (rows, vectors), channels = decision.tile, decision.chunk
+    blocks_in, blocks_out = -(-window.ci // lanes), -(-window.co // lanes)
+    data = simd.parameter("data", window.n * blocks_in * lanes * window.h * window.w)
+    weights = simd.parameter("weights", blocks_out * lanes * window.ci * 9)
+    others = epilogue.parameters(simd, blocks_out * lanes, window.n, window.oh * window.ow)
+    out = simd.parameter("out", window.n * blocks_out * lanes * window.oh * window.ow)
+    count = window.n * math.prod(tiles(window, m))
+    strips = -(-count // strip)
+    with simd.loop(strips) as number:
+        first = simd.bind(simd.at_most(number * strip, count - strip)) if strips > 1 else 0
+        transformed = simd.scratch("transformed", values * blocks_in * strip * lanes)
+
+        def kernel(made: Any, products: Any) -> Strip:
+            return Strip(simd, window, m, strip, rows, scaled_input_program(m), data, made, epilogue, others, out,
+                         first, transformed, products, simd.scratch("half", max(TOGETHER, vectors) * values * lanes))
+
+        with simd.loop(strip, parallel=True) as tile:
+            kernel(None, None).transform_input(tile)
+        for part in parts(window.co, lanes, vectors):
+            with simd.loop(part.count, parallel=True) as group:
+                made = simd.scratch("made", values * (channels * vectors * lanes + _LINE))
+                products = simd.scratch("products", values * strip * vectors * lanes)
+                vector = simd.bind(part.first + group * part.vectors)
+                _Group(simd, window, m, part, weights, kernel(made, products), vector).outputs(channels)
+    return simd.function([data, weights, *others, out])
+
+
+@dataclass
+class _Group:
+    """`part.vectors` vectors of outputs from `vector` on."""
+
+    simd: Simd
+    window: Window
+    m: int
+    part: Part
+    weights: Any
+    strip: Strip
+    vector: Expr
+
+    def outputs(self, channels: int) -> None:
+        """channels: at a time."""
+        simd, lanes, sums = self.simd, self.simd.lanes, self.strip.products
+        with simd.loop((self.m + 2) ** 2 * self.strip.strip * self.part.vectors) as place:
+            simd.store(sums, place * lanes, simd.number(0.0))
+        whole, rest = divmod(self.window.ci, lanes)
+        for count, first, size in [*pieces(whole, channels // lanes), *([(1, whole, 0)] if rest else [])]:
+            with simd.loop(count) as index:
+                block, depth = simd.bind(first + index * size), size * lanes or rest
+                self._transform(block, depth)
+                self.strip.multiply(self.part, 0, self._stride(depth), block, depth,
+                                    lambda place: simd.load(sums, place))
+        self.strip.transform_output(self.part, self.vector)
+
+    def _stride(self, channels: int) -> int:
+        """Floats from one value's weights to the next. A line that takes several vectors stays in the first cache until
+        it is full, where those of all values would meet in few sets if the distance was a power of two. One vector that
+        fills a line leaves at once."""
+        lanes = self.simd.lanes
+        return channels * self.part.vectors * lanes + (_LINE if lanes < _LINE else 0)
+
+    def _transform(self, block: Expr, channels: int) -> None:
+        """The weights of `channels` input channels from `block` on -> [value][input channel][output]."""
+        simd, lanes, t = self.simd, self.simd.lanes, self.m + 2
+        program, stride = weights_program(self.m), self._stride(channels)
+        # unrolled, a few vectors would need more registers than there are
+        vectors = simd.hidden(self.part.vectors) if self.part.vectors > 1 else 1
+        with simd.loop(channels) as channel, simd.loop(vectors) as v:
+            place = simd.bind(((self.vector + v) * self.window.ci + block * lanes + channel) * (9 * lanes))
+            to = simd.bind((channel * self.part.vectors + v) * lanes)
+            columns = [[simd.bind(simd.load(self.weights, place + (i * 3 + j) * lanes)) for i in range(3)]
+                       for j in range(3)]
+            for i, row in _results(simd, program, columns):
+                for j, (value,) in _results(simd, program, [row]):
+                    simd.store(self.strip.weights, to + (i * t + j) * stride, value)
+
+
+def _results(simd: Simd, program: Program, given: Sequence[Sequence[Expr]]) -> Iterator[tuple[int, list[Expr]]]:
+    """A transform of several sequences at once: the number of each result with its values, as soon as they are made.
+    What is done with them there is written before the next: all of them would not fit into the registers."""
+    known = [dict(enumerate(values)) for values in given]
+    numbers = {value: i for i, value in enumerate(program.outputs)}
+    for value in range(program.inputs + len(program.steps)):
+        if value >= program.inputs:
+            for values in known:
+                values[value] = execute(simd, program.steps[value - program.inputs], values)
+        if value in numbers:
+            yield numbers[value], [values[value] for values in known]
+
+
+def plan(window: Window, weights: Array, decision: Decision, data: Any, tensors: Tensors) -> Plan:
+    m = int(decision.algorithm[-1])
+    return Plan(f"conv3x3_f{m}", decision, (tensors.block(data), pack(weights, m, tensors.lanes)),
+                lambda simd, epilogue: emit(simd, window, decision, epilogue, m), (window, decision),
+                window.multiply_adds,
+                # the last strip computes some tiles again where the strips do not divide them
+                in_place=window.n * math.prod(tiles(window, m)) % decision.strip == 0)

@@ -9,8 +9,8 @@ from msgspec import structs
 
 from edgecls.frozen import Frozen
 
-# most tiles in a row of a pointwise convolution's image: rows are what cores share
-_TILES = 16
+# of a pointwise convolution: most tiles in a row, and how many rows of outputs there should be, which cores share
+_TILES, _ROWS = 16, 16
 
 
 class Window(Frozen):
@@ -90,13 +90,14 @@ def runs(window: Window, most: int) -> list[Run]:
     return found
 
 
-def flattened(window: Window, most: int) -> Window:
+def flattened(window: Window, most: int, groups: int) -> Window:
     """A pointwise convolution reads no neighbours, so its image may be cut into rows anywhere: rows that tiles of at
-    most `most` columns fill best."""
+    most `most` columns fill best, and as many as several cores can share. groups: of output channels."""
     if not window.pointwise:
         return window
     pixels = window.h * window.w
-    widths = [d for d in range(1, min(pixels, most * _TILES) + 1) if pixels % d == 0]
+    widths = [d for d in range(1, min(pixels, most * _TILES) + 1)
+              if pixels % d == 0 and (d <= most or groups * (pixels // d) >= _ROWS)]
     width = min([window.w, *widths], key=lambda d: (Fraction(-(-d // most), d), d))
     return _reshaped(window, pixels // width, width)
 

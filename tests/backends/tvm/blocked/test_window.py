@@ -35,14 +35,16 @@ def test_runs_cover_every_column_once(width: int, kernel: int, stride: int, dila
     assert covered == list(range(window.ow))
 
 
-@given(h=st.integers(1, 40), w=st.integers(1, 40), most=st.integers(1, 28))
-def test_flattened_images_keep_their_pixels(h: int, w: int, most: int) -> None:
+@given(h=st.integers(1, 40), w=st.integers(1, 40), most=st.integers(1, 28), groups=st.integers(1, 20))
+def test_flattened_images_keep_their_pixels(h: int, w: int, most: int, groups: int) -> None:
     window = Window(n=2, ci=3, co=5, h=h, w=w, kernel=(1, 1))
-    flat = flattened(window, most)
+    flat = flattened(window, most, groups)
     assert flat.oh * flat.ow == h * w
+    # cores share the rows of all groups: few long ones only where the image had them
+    assert groups * flat.oh >= 16 or flat.ow <= max(most, w)
     assert (flat.n, flat.ci, flat.co, flat.kernel) == (2, 3, 5, (1, 1))
 
 
 def test_only_pointwise_images_are_flattened() -> None:
     window = Window(n=1, ci=3, co=5, h=7, w=7, kernel=(3, 3), pad=(1, 1, 1, 1))
-    assert flattened(window, 12) is window
+    assert flattened(window, 12, 1) is window

@@ -55,7 +55,7 @@ def decide(window: Window, cpu: Cpu) -> Decision:
         if far and vectors > 1 and vectors * window.ci * lanes * 4 > cpu.cache.l2 // 2:
             continue  # every tile reads the weights of its outputs again
         for most in range(1, product_rows(vectors, cpu) + 1):
-            flat = flattened(window, most)
+            flat = flattened(window, most, -(-window.co // (vectors * lanes)))
             sizes = [r.size for r in runs(flat, most) for _ in range(r.count)]
             cost = flat.oh * product_cost(window.co, sizes, vectors, cpu, depth, columns, float(far))
             if max(sizes) == most and cost < best:
@@ -96,7 +96,7 @@ def emit(simd: Simd, window: Window, decision: Decision, epilogue: Epilogue, pla
     fetch weights. Parameters: input, weights, operands of the epilogue, output."""
     pixels, vectors = decision.tile
     groups, window = window.groups, window.one_group()
-    flat = flattened(window, pixels)
+    flat = flattened(window, pixels, -(-window.co // (vectors * simd.lanes)))
     lanes = simd.lanes
     blocks_in, blocks_out = -(-window.ci // lanes), -(-window.co // lanes)
     size_in = window.n * (window.ci if planar else blocks_in * lanes) * window.h * window.w

@@ -154,7 +154,9 @@ def _direct_cycles(window: Window, target: Target) -> float:
     cpu, (rows, vectors) = target.cpu, convolution.decide(window, target.cpu).tile
     lanes = cpu.vector_bits // 32
     taps = math.prod(window.kernel)
-    products = window.n * window.oh * window.ow * -(-window.co // lanes) * window.ci * taps
+    # taps in the padding are left out
+    inside = window.inside(0) * window.inside(1)
+    products = window.n * inside * -(-window.co // lanes) * window.ci
     return max(products * _stall(rows * vectors, target) / cpu.fma_pipes / _PRODUCT_EFFICIENCY,
                _bytes(window, target, taps) / memory_bytes_per_cycle(cpu))
 

@@ -51,6 +51,13 @@ class Window(Frozen):
         return structs.replace(self, n=self.n * self.groups, ci=self.ci // self.groups, co=self.co // self.groups,
                                groups=1)
 
+    def inside(self, axis: int) -> int:
+        """How many pairs of an output and a tap of this axis (0: rows, 1: columns) read inside the image."""
+        size, outputs = ((self.h, self.oh), (self.w, self.ow))[axis]
+        places = (o * self.stride[axis] - self.pad[axis] + tap * self.dilation[axis]
+                  for o in range(outputs) for tap in range(self.kernel[axis]))
+        return sum(0 <= place < size for place in places)
+
     def columns(self, start: int, size: int, tap: int) -> tuple[int, ...]:
         """Which of the `size` outputs from column `start` on read inside the image through column `tap`."""
         first = start * self.stride[1] - self.pad[1] + tap * self.dilation[1]

@@ -91,6 +91,11 @@ def memory_bytes_per_cycle(cpu: Cpu) -> float:
     return 8.0 if cpu.arch == "x86_64" else 4.0
 
 
+def cache_bytes_per_cycle(cpu: Cpu) -> float:
+    """To and from the second cache, of the order of its architecture."""
+    return 32.0 if cpu.arch == "x86_64" else 16.0
+
+
 def product_rows(vectors: int, cpu: Cpu) -> int:
     """Most rows whose sums fit, with what they are made of, into registers."""
     if cpu.arch == "x86_64":
@@ -102,13 +107,14 @@ def product_rows(vectors: int, cpu: Cpu) -> int:
 
 
 def product_cost(co: int, rows: Sequence[int], vectors: int, cpu: Cpu, depth: int, columns: Columns = NEIGHBOURS,
-                 far: float = 0.0) -> float:
+                 far: float = 0.0, shared: bool = True) -> float:
     """Cycles or instructions, whichever is scarce, of tiles with these rows for all output channels.
 
     depth: vectors of input channels, times taps, that go into every sum. far: how often a row's elements come from
-    behind the first cache, per vector of input channels and tap. x86: FMAs, each with a load or the loads they share,
-    and the loads of the weights. ARM: the instructions of a turn; the loop around them; for each tile its sums set,
-    finished and stored. Too few sums to hide the latency of the FMA count as if they were enough.
+    behind the first cache, per vector of input channels and tap. shared: whether one load of an element serves several
+    vectors of weights. x86: FMAs, the loads of elements, and those of the weights. ARM: the instructions of a turn; the
+    loop around them; for each tile its sums set, finished and stored. Too few sums to hide the latency of the FMA count
+    as if they were enough.
     """
     total = 0.0
     lanes = cpu.vector_bits // 32
@@ -117,7 +123,7 @@ def product_cost(co: int, rows: Sequence[int], vectors: int, cpu: Cpu, depth: in
             sums = r * part.vectors
             hidden = max(sums, cpu.fma_latency * cpu.fma_pipes)
             if cpu.arch == "x86_64":
-                loads = part.vectors + (sums if part.vectors == 1 else r)
+                loads = part.vectors + (r if shared and part.vectors > 1 else sums)
                 tile = depth * lanes * (max(hidden / cpu.fma_pipes, loads / cpu.load_ports) + part.vectors / 4)
                 tile += depth * far * r * _LINE
             else:

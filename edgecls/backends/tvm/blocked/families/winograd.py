@@ -74,8 +74,8 @@ def decide(window: Window, cpu: Cpu, m: int) -> Decision:
                     continue
                 strips = -(-count // strip)
                 depth = -(-window.ci // lanes)
-                products = (m + 2) ** 2 * product_cost(window.co, balanced(strip, most), vectors, cpu, depth)
-                cost = strips * (products + weights)
+                one = product_cost(window.co, balanced(strip, most), vectors, cpu, depth, shared=False)
+                cost = strips * ((m + 2) ** 2 * one + weights)
                 if (cost, -strip) < (best, -choice[2]):
                     best, choice = cost, (max(balanced(strip, most)), vectors, strip)
     rows, vectors, strip = choice

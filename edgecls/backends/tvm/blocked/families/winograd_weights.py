@@ -26,6 +26,7 @@ from edgecls.backends.tvm.blocked.families.family import Plan, Tensors
 from edgecls.backends.tvm.blocked.families.product import (
     STRAIGHT_LINE,
     Part,
+    cache_bytes_per_cycle,
     memory_bytes_per_cycle,
     parts,
     pieces,
@@ -62,8 +63,8 @@ def decide(window: Window, cpu: Cpu, m: int) -> Decision:
         for most in range(1, product_rows(vectors, cpu) + 1):
             for strip in {min(count, most * k) for k in range(1, 9)} | {count}:
                 sums = balanced(strip, most)
-                products = values * chunks * (product_cost(window.co, sums, vectors, cpu, -(-channels // lanes))
-                                              + strip * -(-window.co // lanes))
+                one = product_cost(window.co, sums, vectors, cpu, -(-channels // lanes), shared=False)
+                products = values * chunks * (one + strip * -(-window.co // lanes))
                 fits = per_tile * strip <= cpu.cache.l2 * 3 // 4
                 moved = 0.0 if fits else groups * per_tile * strip / memory_bytes_per_cycle(cpu)
                 cost = -(-count // strip) * (again + products + moved)
@@ -85,10 +86,11 @@ def chunk(window: Window, cpu: Cpu, m: int, vectors: int) -> int:
 
 
 def weights_cost(window: Window, cpu: Cpu, m: int) -> float:
-    """Cycles to transform all weights once: arithmetic, loads and stores, unless memory takes longer to bring them."""
+    """Cycles to transform all weights once: loads and arithmetic, or the way of the result, which is stored, makes room
+    in the first cache and comes back from the second, or memory's, whichever takes longest."""
     lanes, t = cpu.vector_bits // 32, m + 2
     vectors = window.ci * -(-window.co // lanes)
-    each = (3 + t) * len(weights_program(m).steps) + 9 + t * t
+    each = max((3 + t) * len(weights_program(m).steps) + 9, 3 * t * t * lanes * 4 / cache_bytes_per_cycle(cpu))
     return max(vectors * each, vectors * 9 * lanes * 4 / memory_bytes_per_cycle(cpu))
 
 

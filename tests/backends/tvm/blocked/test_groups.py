@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
+
+import pytest
 
 from edgecls.backends.tvm import CompileOptions, TvmBackend
 from edgecls.passes import optimize_graph
@@ -53,7 +56,8 @@ def test_channels_move_once(check: Check) -> None:
     assert kernels(net, check)[2:4] == [moves, ("channels", [*moves[1], "Relu"])]
 
 
-def test_batch_sizes_share_their_weights(tmp_path: Path) -> None:
+@pytest.mark.parametrize("winograd", ["auto", "off", "f2"])
+def test_batch_sizes_share_their_weights(winograd: Literal["auto", "off", "f2"], tmp_path: Path) -> None:
     net = Network(3, 8, 8)
     x = net.convolution(net.x, 48, (3, 3), pads=(1, 1, 1, 1))
     x = net.convolution(net.convolution(x, 64, (3, 3), pads=(1, 1, 1, 1)), 64, (3, 3), groups=4)
@@ -61,7 +65,9 @@ def test_batch_sizes_share_their_weights(tmp_path: Path) -> None:
     sizes = []
     for batches in ((1,), (1, 3, 16)):
         graph = optimize_graph(net.graph(), batches)
-        artifact = TvmBackend().compile(graph, native_target(), CompileOptions(), tmp_path / "m.ecls")
+        artifact = TvmBackend().compile(graph, native_target(), CompileOptions(winograd=winograd), tmp_path / "m.ecls")
         sizes.append(artifact.manifest.weights_bytes)
     answers = (3 + 16) * 99 * 4  # of the self-test
-    assert sizes[0] <= sizes[1] <= sizes[0] + answers + 2 * 64
+    assert sizes[1] <= sizes[0] + answers + 2 * 64
+    # what is best for one image may be another algorithm, with more weights
+    assert sizes[0] <= sizes[1] or winograd == "auto"

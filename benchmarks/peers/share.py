@@ -1,0 +1,121 @@
+"""How much of the peak the dense convolutions of whole networks reach: 1x1 and 3x3 with at least 32 channels each way.
+
+    python -m benchmarks.peers.share [--models NAME...] [--threads N] [--runs N] [--onnx FOLDER]
+                                     [-o benchmarks/results/share.json]
+
+Each kernel's time is taken while the network runs, each network's peak in turn with its runs. Winograd counts as the
+direct convolution that it stands for, so it may exceed the peak: beside it is the share of the others alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import onnx
+
+from benchmarks.command_line import positive, run_main
+from benchmarks.evidence import Column, Evidence, Row, say
+from benchmarks.models import MODELS, add_onnx_option, model_file
+from benchmarks.peers.floors import RateMeter, best, pin
+from benchmarks.peers.layers import Call, judge, profile
+from edgecls import pipeline
+from edgecls.bundle import open_bundle
+from edgecls.frontend import ExportOptions, load_onnx
+from edgecls.harness.statistics import spread
+from edgecls.passes import optimize_graph
+from edgecls.targets import load_target
+
+_NETWORKS = ("resnet18", "resnet50", "mobilenet_v2", "mobilenet_v3_small", "efficientnet_b0", "shufflenet_v2_x1_0",
+             "vgg16")
+_CHANNELS = 32
+_ROUNDS = 5
+_STEADY = 0.05
+_LEGEND = (
+    "Dense 1x1 and 3x3 convolutions with at least 32 input and output channels, each kernel timed while its network "
+    "runs (median), all of a network's summed: work over time, over the multiply-adds that this machine's cores do at "
+    "most, measured in turn with the runs. Winograd counts as the direct convolution that it stands for.",
+)
+
+
+def _share(row: Row, kind: str) -> str:
+    group = row[kind]
+    return f"{group['flops'] / group['us'] * 1e6 / row['peak_flops_per_s']:.0%}" if group["us"] else "-"
+
+
+_COLUMNS = (
+    Column("network", lambda r: r["network"]),
+    Column("threads", lambda r: r["threads"]),
+    Column("dense kernels", lambda r: r["all"]["kernels"]),
+    Column("share of the network's multiply-adds", lambda r: f"{r['all']['flops'] / r['flops']:.0%}"),
+    Column("GFLOP/s", lambda r: f"{r['all']['flops'] / r['all']['us'] / 1e3:.1f}"),
+    Column("of peak", lambda r: _share(r, "all")),
+    Column("of peak, without Winograd", lambda r: _share(r, "direct")),
+    Column("peak, GFLOP/s", lambda r: f"{r['peak_flops_per_s'] / 1e9:.1f}"),
+    Column("valid", lambda r: "yes" if r["valid"] else "NO: the peak itself varied"),
+    Column("bundle", lambda r: r["bundle"][:12]),
+)
+
+
+def dense_nodes(model: onnx.ModelProto) -> set[str]:
+    """Names of the convolutions that count."""
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
+    found = set()
+    for node in model.graph.node:
+        shape = shapes.get(node.input[1], ()) if node.op_type == "Conv" else ()
+        groups = next((a.i for a in node.attribute if a.name == "group"), 1)
+        if groups == 1 and shape[2:] in ((1, 1), (3, 3)) and min(shape[:2]) >= _CHANNELS:
+            found.add(node.name)
+    return found
+
+
+def summed(calls: Sequence[Call]) -> dict[str, float]:
+    return {"kernels": len(calls), "flops": sum(c.layer.flops for c in calls), "us": sum(c.us for c in calls)}
+
+
+def measure(model: Path, threads: int, runs: int) -> Row:
+    with tempfile.TemporaryDirectory(prefix="edgecls-") as name:
+        folder = Path(name)
+        artifact = open_bundle(pipeline.compile_model(model, load_target("native"), folder / "model.ecls").path)
+        wanted = dense_nodes(onnx.load_from_string(optimize_graph(load_onnx(model, ExportOptions())).onnx[1]))
+        meter, weights = RateMeter(folder), artifact.manifest.weights_bytes
+        times: dict[int, list[float]] = {}
+        rounds = [meter.measure(threads, weights)]
+        with pipeline.open_session(artifact, "local", threads) as session:
+            for _ in range(_ROUNDS):
+                profile(session, max(1, runs // _ROUNDS), times)
+                rounds.append(meter.measure(threads, weights))
+    rates = best(rounds)
+    calls = [judge(artifact.manifest.layers[i], ns, rates) for i, ns in times.items()]
+    dense = [c for c in calls if wanted & set(c.layer.onnx_nodes)]
+    return {"threads": threads, "bundle": artifact.hash, "peak_flops_per_s": rates.flops_per_s,
+            "flops": sum(c.layer.flops for c in calls), "all": summed(dense),
+            "direct": summed([c for c in dense if c.layer.algorithm == "direct"]),
+            "times_ns": {artifact.manifest.layers[i].kernel: ns for i, ns in times.items()},
+            "peaks_flops_per_s": [r.flops_per_s for r in rounds],
+            "valid": spread([r.flops_per_s for r in rounds]) <= _STEADY}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="+", metavar="NAME", choices=tuple(MODELS), default=_NETWORKS)
+    parser.add_argument("--threads", type=positive, default=1, metavar="N")
+    parser.add_argument("--runs", type=positive, default=50, metavar="N", help="profiled runs (default: %(default)s)")
+    parser.add_argument("-o", "--output", type=Path, default=Path("benchmarks/results/share.json"))
+    add_onnx_option(parser)
+    args = parser.parse_args()
+    pin(args.threads)
+    evidence = Evidence(args.output, title="Dense convolutions at the peak", legend=_LEGEND, columns=_COLUMNS,
+                        identity=("network", "threads"))
+    for done, name in enumerate(args.models):
+        say(f"[{done + 1}/{len(args.models)}] {name}")
+        row = {"network": name, **measure(model_file(name, args.onnx), args.threads, args.runs)}
+        evidence.put(row)
+        say(f"  {_share(row, 'all')} of {row['peak_flops_per_s'] / 1e9:.1f} GFLOP/s, {_share(row, 'direct')} without "
+            "Winograd")
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -198,7 +198,8 @@ def main() -> None:
                     row = None if evidence.find(**known) else count_peer(
                         program, converter.convert(program, model), root, image, expected)
             except (DeviceError, subprocess.CalledProcessError) as error:
-                row = {"failed": str(error), "executed": Mix()._asdict(), "difference": None}
+                said = str(error).replace(f"{Path.cwd()}/", "")
+                row = {"failed": said, "executed": Mix()._asdict(), "difference": None}
             if row is None:
                 say("  as it was: not counted again")
                 continue

@@ -130,7 +130,7 @@ def _within(candidates: Sequence[Sequence[Candidate]], budget: int) -> list[Cand
         for i, options in enumerate(candidates):
             for option in options:
                 gain, more = chosen[i].us - option.us, option.bytes - chosen[i].bytes
-                if gain <= 0 or more > budget or option.us > _WORTH * chosen[i].us:
+                if gain <= 0 or more > max(budget, 0) or option.us > _WORTH * chosen[i].us:
                     continue
                 rate = gain / max(more, 1)
                 if rate > best:

@@ -12,7 +12,8 @@ from edgecls.backends.tvm.blocked.turn import Turn
 
 def multiply(simd: Simd, turn: Turn, count: Expr, sums: Sequence[Sequence[Any]], data: Any, base: Expr, weights: Any,
              first: Expr) -> None:
-    """`count` turns, one behind the other. base: of the first unit's data; first: of its weights; both in floats."""
+    """`count` turns, 0 or more, one behind the other. base: of the first unit's data; first: of its weights; both in
+    floats."""
     if isinstance(count, int) and count == 0:
         return
     if simd.assembly:

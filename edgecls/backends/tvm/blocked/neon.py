@@ -12,12 +12,12 @@ from collections.abc import Iterator, Sequence
 
 from edgecls.backends.tvm.blocked.turn import Turn
 
-_REGISTERS = 32
+REGISTERS = 32
 # an ld1 takes up to four registers
 _MOST = 4
 # bytes
 _FLOAT, _VECTOR = 4, 16
-_LANES = 4
+LANES = 4
 
 
 def function(turn: Turn, looped: bool) -> tuple[str, str]:
@@ -63,16 +63,16 @@ class _Code:
 
     def __init__(self, turn: Turn) -> None:
         held = max(len(product.places) for product in turn.products)
-        free = _REGISTERS - turn.sums
+        free = REGISTERS - turn.sums
         group = max(1, min(_MOST, free - held))
         held = min(len({place for product in turn.products for place in product.places}), free - group)
-        self.for_data = range(_REGISTERS - held, _REGISTERS)
+        self.for_data = range(REGISTERS - held, REGISTERS)
         self.for_weights = range(self.for_data.start - group, self.for_data.start)
         self.lines: list[str] = []
         self.step = 0
         # (number of the product, of its vector), in the order in which weights lie
         uses = [(p, v) for p in range(len(turn.products)) for v in range(turn.vectors)]
-        if turn.between != _LANES:
+        if turn.between != LANES:
             uses.sort(key=lambda use: use[1])
         weights = _Weights(self.for_weights, [
             (unit * turn.weights + turn.products[p].weights + v * turn.between) * _FLOAT
@@ -144,7 +144,7 @@ class _Data:
         registers, self.free = self.free[:len(places)], self.free[len(places):]
         self.where |= dict(zip(places, registers, strict=True))
         while places:
-            group = _neighbours(places, registers, _LANES)
+            group = _neighbours(places, registers, LANES)
             yield from self._load((places[0] - self.first) * _FLOAT - self.moved, registers[:group])
             places, registers = places[group:], registers[group:]
 

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from edgecls.backends.tvm.blocked import neon
 from edgecls.backends.tvm.blocked.algorithm import Choice, choose, copy_us
 from edgecls.backends.tvm.blocked.compose import compose_channels
 from edgecls.backends.tvm.blocked.epilogue import Epilogue
@@ -171,7 +172,8 @@ class _Rewriter:
         whole = (stem, key, epilogue)
         if whole not in self.kernels:
             arch = self.target.cpu.arch
-            simd = Simd(self.lanes, by_element=arch != "x86_64", in_place=in_place, assembly=arch == "aarch64")
+            simd = Simd(self.lanes, by_element=arch != "x86_64", in_place=in_place,
+                        assembly=arch == "aarch64" and self.lanes == neon.LANES)
             name = f"{stem}_{len(self.kernels)}"
             self.done.functions[name] = emit(simd, epilogue)
             self.kernels[whole] = name

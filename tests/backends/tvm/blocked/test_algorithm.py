@@ -119,3 +119,10 @@ def test_all_batch_sizes_come_to_the_same_choice(monkeypatch: pytest.MonkeyPatch
 
     assert chosen(1, (1,)) == "direct" != chosen(16, (16,))
     assert chosen(1, (1, 16)) == chosen(16, (1, 16))
+
+
+@pytest.mark.parametrize("co", [49, 67])
+def test_free_changes_need_no_bytes_where_padding_has_used_them_up(co: int) -> None:
+    """Packed weights of channels that do not fill vectors are more than the network's, and so may be over the limit."""
+    decision, = choose([layer(msgspec.structs.replace(LARGE, co=co, h=28, w=28))], TARGET, "auto", 1.0)
+    assert decision.chunk and "+0 kB of weights" in decision.reason

@@ -44,7 +44,7 @@ class Machine:
                 place = labels[operands[1][0]]
             elif name == "b.ne" and self.pointers["flags"]:
                 place = labels[operands[0][0]]
-            elif name in self.steps:
+            elif name not in ("cbz", "b.ne"):
                 self.steps[name](self, [o for o in operands if o])
 
     def load(self, operands: list[str], registers: int, moves: bool) -> None:

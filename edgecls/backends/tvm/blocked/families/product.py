@@ -103,7 +103,7 @@ def product_rows(vectors: int, cpu: Cpu) -> int:
             return max(1, min(cpu.vector_registers - 4, 28))
         # an element that several vectors share has a register
         return max(1, min(cpu.vector_registers - 1 - vectors, 28) // vectors)
-    return max(1, (cpu.vector_registers - 3) // (vectors + 1))
+    return max(1, (min(cpu.vector_registers, neon.REGISTERS) - 3) // (vectors + 1))
 
 
 def product_cost(co: int, rows: Sequence[int], vectors: int, cpu: Cpu, depth: int, columns: Columns = NEIGHBOURS,

@@ -153,20 +153,15 @@ class Simd:
     def assign(self, register: Any, value: Expr) -> None:
         self.store(register, 0, value)
 
-    def elements(self, buffer: Any, base: Expr, offsets: Sequence[int], blocked: bool) -> list[Expr]:
-        """The floats at base + offset, each spread over a vector.
-
-        With `by_element` neighbouring floats share the load of one vector, which reads no further than the offsets
-        reach; of a blocked tensor whole blocks may be read.
-        """
-        low, high = min(offsets), max(offsets)
-        if not self.by_element or (not blocked and high - low + 1 < self.lanes):
+    def elements(self, buffer: Any, base: Expr, offsets: Sequence[int]) -> list[Expr]:
+        """The floats at base + offset of a blocked tensor, each spread over a vector; base begins a block. With
+        `by_element` those of a block share the load of one vector."""
+        if not self.by_element:
             return [self.spread(buffer, base + o) for o in offsets]
         loaded: dict[int, Expr] = {}
         result = []
         for offset in offsets:
-            start = (offset // self.lanes * self.lanes if blocked else
-                     min(low + (offset - low) // self.lanes * self.lanes, high + 1 - self.lanes))
+            start = offset // self.lanes * self.lanes
             if start not in loaded:
                 loaded[start] = self.bind(self.load(buffer, base + start), "a")
             result.append(self.element(loaded[start], offset - start))

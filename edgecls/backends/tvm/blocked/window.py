@@ -54,9 +54,12 @@ class Window(Frozen):
     def inside(self, axis: int) -> int:
         """How many pairs of an output and a tap of this axis (0: rows, 1: columns) read inside the image."""
         size, outputs = ((self.h, self.oh), (self.w, self.ow))[axis]
-        places = (o * self.stride[axis] - self.pad[axis] + tap * self.dilation[axis]
-                  for o in range(outputs) for tap in range(self.kernel[axis]))
-        return sum(0 <= place < size for place in places)
+        total = 0
+        for tap in range(self.kernel[axis]):
+            before = self.pad[axis] - tap * self.dilation[axis]  # outputs from before / stride on read inside
+            first, end = (-(-edge // self.stride[axis]) for edge in (before, before + size))
+            total += max(0, min(end, outputs) - max(first, 0))
+        return total
 
     def columns(self, start: int, size: int, tap: int) -> tuple[int, ...]:
         """Which of the `size` outputs from column `start` on read inside the image through column `tap`."""

@@ -338,7 +338,7 @@ class _Task:
                     base = simd.bind(self._own(start // lanes + block, query) + within)
                     column = simd.bind(start + block * lanes + within)
                     places = [r * lanes + k for k in range(size) for r in range(len(sums))]
-                    spread = iter(simd.elements(left, base, places, True))
+                    spread = iter(simd.elements(left, base, places))
                     for k in range(size):
                         row = [simd.bind(right(column + k, v), "w") for v in range(len(sums[0]))]
                         for own in sums:

@@ -49,7 +49,7 @@ def emit(simd: Simd, window: Window, decision: Decision, epilogue: Epilogue) -> 
     def products(sums: list[list[Any]], place: Expr, row: Expr, channels: int) -> None:
         """What `channels` inputs add. place: of the first in the first image; row: of its weights."""
         width = len(sums[0])
-        spread = simd.elements(data, place, [r * stride + k for k in range(channels) for r in range(len(sums))], True)
+        spread = simd.elements(data, place, [r * stride + k for k in range(channels) for r in range(len(sums))])
         for k in range(channels):
             vector = [simd.bind(simd.load(weights, row + (k * width + v) * lanes), "w") for v in range(width)]
             for r, sums_of in enumerate(sums):

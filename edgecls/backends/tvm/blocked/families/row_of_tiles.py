@@ -152,8 +152,8 @@ class RowOfTiles:
             step = _step(channels, len(pixels) * len(sums[0]))
             with simd.loop(channels // step) as chunk:
                 base = simd.bind(line + t * (window.dilation[1] * self._unit) + chunk * step)
-                self._products(sums, [(0, pixels)], base,
-                               simd.bind(weights + (t * channels + chunk * step) * self._width), step, channels)
+                place = simd.bind(weights + (t * channels + chunk * step) * self._width)
+                self._products(sums, pixels, base, place, step)
 
     def _weights(self, before: Expr, i: Expr, channels: int) -> Expr:
         """Where the weights of row i of the kernel begin, for a block that `before` input channels precede."""
@@ -175,34 +175,17 @@ class RowOfTiles:
         planes = self.window.ci if self.planar else -(-self.window.ci // self.simd.lanes)
         return ((self.image * planes + block) * self.window.h + y) * (self.window.w * self._unit)
 
-    def _products(self, sums: list[list[Any]], taps: Sequence[tuple[int, tuple[int, ...]]], base: Expr, weights: Expr,
-                  step: int, channels: int) -> None:
-        """Straight-line code for `step` channels of these columns of the kernel, each with the pixels it reaches."""
-        simd, window = self.simd, self.window
-        places = {(tap, r, k): (r * window.stride[1] + tap * window.dilation[1]) * self._unit + k
-                  for tap, pixels in taps for r in pixels for k in range(step)}
-        spread = dict(zip(places, simd.elements(self.data, base, list(places.values()), not self.planar), strict=True))
-        for tap, pixels in taps:
-            for k in range(step):
-                place = weights + (tap * channels + k) * self._width
-                row = [place + v * simd.lanes for v in range(len(sums[0]))]
-                if not simd.by_element:
-                    self._row(sums, pixels, row, [spread[tap, r, k] for r in pixels])
-                    continue
-                # one vector of weights at a time: with all of them loaded LLVM runs out of registers
-                for v, at in enumerate(row):
-                    weight = simd.bind(simd.load(self.weights, at), "w")
-                    for r in pixels:
-                        simd.assign(sums[r][v], simd.value(sums[r][v]) + spread[tap, r, k] * weight)
-
-    def _row(self, sums: list[list[Any]], pixels: Sequence[int], row: Sequence[Expr], elements: Sequence[Expr]) -> None:
-        """All vectors of weights of one channel wait for its elements, one after the other."""
+    def _products(self, sums: list[list[Any]], pixels: Sequence[int], base: Expr, weights: Expr, step: int) -> None:
+        """Straight-line code for `step` channels of one column of the kernel. All vectors of weights of a channel wait
+        for its elements, one after the other."""
         simd = self.simd
-        vectors = [simd.bind(simd.load(self.weights, at), "w") for at in row]
-        for r, element in zip(pixels, elements, strict=True):
-            element = simd.bind(element, "a")
-            for v, weight in enumerate(vectors):
-                simd.assign(sums[r][v], simd.value(sums[r][v]) + element * weight)
+        for k in range(step):
+            row = [simd.bind(simd.load(self.weights, weights + k * self._width + v * simd.lanes), "w")
+                   for v in range(len(sums[0]))]
+            for r in pixels:
+                element = simd.bind(simd.spread(self.data, base + (r * self.window.stride[1] * self._unit + k)), "a")
+                for v, weight in enumerate(row):
+                    simd.assign(sums[r][v], simd.value(sums[r][v]) + element * weight)
 
 
 def _segments(taps: Sequence[tuple[int, ...]]) -> list[tuple[int, int, tuple[int, ...]]]:

@@ -8,7 +8,10 @@
  * Memory order: publishing stores `signal` after the job, workers load it with acquire, so they see the job and all
  * that earlier jobs computed. Finishing stores a share's `state` after its results, the caller loads it with acquire, so
  * it sees them, and so does the next job that it publishes. Nothing is written over that another thread may still
- * read: a job is replaced when all its shares are done, and a thread reads a job only while it holds a share. */
+ * read: a job is replaced when all its shares are done, and a thread reads a job only while it holds a share.
+ *
+ * Who falls asleep and who has news each write one place and then read the other's, in one order for all threads. They
+ * write by `tell`, an exchange: under qemu's AArch64 (7.2) a load passes a sequentially consistent store. */
 #include "platform.h"
 
 #include <pthread.h>
@@ -74,6 +77,11 @@ ec_context *ec_pool_context(ec_pool *pool, uint32_t index) { return &pool->worke
 
 char *ec_pool_error(ec_pool *pool, uint32_t index) { return pool->shares[index].error; }
 
+/* Visible to all before anything that this thread reads afterwards. */
+static void tell(_Atomic uint32_t *place, uint32_t value) { (void)atomic_exchange(place, value); }
+
+static void tell_that(_Atomic bool *place) { (void)atomic_exchange(place, true); }
+
 /* ---------------------------------------------------------------- shares */
 
 static int run_tasks(ec_context *context, ec_task_fn body, void *closure, int begin, int end, int tasks) {
@@ -102,9 +110,9 @@ static bool take_share(ec_pool *pool, uint32_t index, uint32_t job) {
          atomic_compare_exchange_strong_explicit(state, &before, job, memory_order_relaxed, memory_order_relaxed);
 }
 
-/* Sequentially consistent, as in wait_for_share: either we see that the caller sleeps, or it sees that we are done. */
+/* As in wait_for_share: either we see that the caller sleeps, or it sees that we are done. */
 static void finish_share(ec_pool *pool, uint32_t index, uint32_t job) {
-  atomic_store(&pool->shares[index].state, job | DONE);
+  tell(&pool->shares[index].state, job | DONE);
   if (!atomic_load(&pool->caller_sleeps)) return;
   pthread_mutex_lock(&pool->lock);
   pthread_cond_signal(&pool->finished);
@@ -124,11 +132,11 @@ static void do_shares(ec_pool *pool, worker *self, uint32_t job) {
 
 /* ---------------------------------------------------------------- workers */
 
-/* Sequentially consistent, as in send: either the sender sees that we sleep, or we see its signal. */
+/* As in send: either the sender sees that we sleep, or we see its signal. */
 static void sleep_until_signal_is_not(ec_pool *pool, uint32_t signal) {
   pthread_mutex_lock(&pool->lock);
   for (;;) {
-    atomic_store(&pool->workers_sleep, true);
+    tell_that(&pool->workers_sleep);
     if (atomic_load(&pool->signal) != signal) break;
     pthread_cond_wait(&pool->wake, &pool->lock);
   }
@@ -163,7 +171,7 @@ static void *worker_main(void *argument) {
 /* ---------------------------------------------------------------- the caller */
 
 static void send(ec_pool *pool, uint32_t signal) {
-  atomic_store(&pool->signal, signal);
+  tell(&pool->signal, signal);
   if (!atomic_load(&pool->workers_sleep)) return;
   pthread_mutex_lock(&pool->lock);
   atomic_store_explicit(&pool->workers_sleep, false, memory_order_relaxed);
@@ -196,7 +204,7 @@ static void wait_for_share(ec_pool *pool, const share *s, uint32_t done, uint64_
   while (atomic_load_explicit(&s->state, memory_order_acquire) != done) {
     if (ec_keep_polling(&patience, CALLER_NS)) continue;
     pthread_mutex_lock(&pool->lock);
-    atomic_store(&pool->caller_sleeps, true);
+    tell_that(&pool->caller_sleeps);
     while (atomic_load(&s->state) != done) pthread_cond_wait(&pool->finished, &pool->lock);
     atomic_store_explicit(&pool->caller_sleeps, false, memory_order_relaxed);
     pthread_mutex_unlock(&pool->lock);

@@ -12,6 +12,7 @@ import math
 from typing import Any
 
 import numpy as np
+from msgspec import structs
 
 from edgecls.backends.tvm.blocked.epilogue import Epilogue
 from edgecls.backends.tvm.blocked.families import dense, winograd, winograd_weights
@@ -28,19 +29,19 @@ from edgecls.types import Array, Cpu
 _PLANAR_CHANNELS = 4
 
 
-def decide(window: Window, cpu: Cpu) -> Decision:
+def decide(window: Window, cpu: Cpu, planar: bool = False) -> Decision:
     """Enough independent sums to hide the FMA's latency, few enough to leave registers for what they are made of."""
     window = window.one_group()
     lanes = cpu.vector_bits // 32
     best, choice = float("inf"), (1, 1)
     single = window.oh * window.ow == 1
     depth = -(-window.ci // lanes) * math.prod(window.kernel)
-    columns = columns_of(window, window.ci <= _PLANAR_CHANNELS)
+    columns = columns_of(window, planar)
     far = not single and window.kernel == (1, 1)
     for vectors in range(1, min(4, -(-window.co // lanes)) + 1) if single else product_vectors(window.co, cpu, far):
         if far and vectors > 1 and vectors * window.ci * lanes * 4 > cpu.cache.l2 // 2:
             continue  # every tile reads the weights of its outputs again
-        for most in range(1, product_rows(vectors, cpu) + 1):
+        for most in range(1, product_rows(vectors, cpu, columns) + 1):
             flat = flattened(window, most, -(-window.co // (vectors * lanes)))
             sizes = [r.size for r in runs(flat, most) for _ in range(r.count)]
             cost = flat.oh * product_cost(window.co, sizes, vectors, cpu, depth, columns, float(far))
@@ -110,7 +111,7 @@ def emit(simd: Simd, window: Window, decision: Decision, epilogue: Epilogue, pla
                                in_row == 1, ahead)
             before = row * in_row
             for run in row_of_tiles:
-                with simd.loop(run.count) as index:
+                with simd.loop(simd.hidden(run.count) if run.count > 1 else 1) as index:
                     tiles.tile(run, simd.bind(run.start + index * run.size), before + index)
                 before += run.count
         offset += part.count * part.vectors * lanes * window.ci * taps
@@ -142,6 +143,9 @@ def plan_direct(window: Window, weights: Array, decision: Decision, data: Any, t
         return Plan("dense", decision, (tensors.block(data), pack(weights, decision, tensors.lanes, False)),
                     lambda simd, epilogue: dense.emit(simd, window, decision, epilogue), (window, decision),
                     window.multiply_adds)
+    if planar:
+        own = decide(window, tensors.cpu, planar)
+        decision = structs.replace(decision, tile=own.tile, reason=own.reason)
     rows_first = reads_rows_first(window.one_group(), tensors.cpu)
     line = tensors.cpu.cache.line // 4 if tensors.cpu.arch == "x86_64" and not (rows_first or planar) else 0
     return Plan(f"conv{window.kernel[0]}x{window.kernel[1]}", decision,

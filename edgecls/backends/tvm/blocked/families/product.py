@@ -96,14 +96,21 @@ def cache_bytes_per_cycle(cpu: Cpu) -> float:
     return 32.0 if cpu.arch == "x86_64" else 16.0
 
 
-def product_rows(vectors: int, cpu: Cpu) -> int:
-    """Most rows whose sums fit, with what they are made of, into registers."""
+def product_rows(vectors: int, cpu: Cpu, columns: Columns = NEIGHBOURS) -> int:
+    """Most rows whose sums fit, with what they are made of, into registers: on ARM each row has a vector of elements,
+    or, where pixels are single floats, several share one."""
     if cpu.arch == "x86_64":
         if vectors == 1:
             return max(1, min(cpu.vector_registers - 4, 28))
         # an element that several vectors share has a register
         return max(1, min(cpu.vector_registers - 1 - vectors, 28) // vectors)
-    return max(1, (min(cpu.vector_registers, neon.REGISTERS) - 3) // (vectors + 1))
+    registers = min(cpu.vector_registers, neon.REGISTERS)
+    if columns.planar:
+        # two are left to the epilogue's constants
+        needed = vectors + columns.stride / neon.LANES
+        rest = registers - 2 - neon.MOST - columns.count * columns.dilation / neon.LANES
+        return max(1, int(rest / needed))
+    return max(1, (registers - 3) // (vectors + 1))
 
 
 def product_cost(co: int, rows: Sequence[int], vectors: int, cpu: Cpu, depth: int, columns: Columns = NEIGHBOURS,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -50,7 +50,7 @@ class RowOfTiles:
         simd, window, lanes = self.simd, self.window, self.simd.lanes
         self.next_vector = simd.pointers(window.oh * window.ow * lanes, self.part.vectors)
         self.columns = columns_of(window, self.planar)
-        self.always = simd.hidden(1) != 0
+        self.always = simd.secret(1)
         self.zero = (lambda: 0) if self.single else simd.secret(0)
 
     def tile(self, run: Run, column: Expr, number: Expr) -> None:
@@ -75,8 +75,9 @@ class RowOfTiles:
             vector = self.vector + first + v
             simd.store(self.out, place, self.epilogue.apply(simd, value, self.others, vector, self.whole, place))
 
+        apart = self._apart()
         if not (simd.by_element and self.epilogue.is_long):
-            with self._apart():
+            with apart():
                 for v, place in enumerate(places):
                     for r in range(run.size):
                         store(place + r * lanes, simd.value(sums[r][v]), v)
@@ -86,7 +87,7 @@ class RowOfTiles:
             for r in range(run.size):
                 simd.store(self.out, place + r * lanes, simd.value(sums[r][v]))
         for pixel in range(run.size):
-            with self._apart():
+            with apart():
                 for v, place in enumerate(places):
                     store(place + pixel * lanes, simd.bind(simd.load(self.out, place + pixel * lanes)), v)
 
@@ -123,10 +124,14 @@ class RowOfTiles:
         reached = [r * columns.stride + tap * columns.dilation for tap, rows in enumerate(run.taps) for r in rows]
         return self.planar and max(reached, default=0) - min(reached, default=0) + 1 < self.simd.lanes
 
-    def _apart(self) -> AbstractContextManager[None]:
+    def _apart(self) -> Callable[[], AbstractContextManager[None]]:
         """Keeps LLVM from mixing the epilogue with a turn before it, and from loading its constants outside the tile,
-        where the sums and what they are made of fill all registers."""
-        return self.simd.when(self.always) if self.simd.by_element else nullcontext()
+        where the sums and what they are made of fill all registers. Asked anew by each tile, or LLVM would ask once for
+        all of them."""
+        if not self.simd.by_element:
+            return nullcontext
+        always = self.always() != 0
+        return lambda: self.simd.when(always)
 
     def _looped(self, column: Expr, sums: list[list[Any]], tap: int, taps: int, pixels: tuple[int, ...],
                 number: Expr) -> None:

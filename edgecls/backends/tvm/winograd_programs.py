@@ -14,7 +14,8 @@ difference of their inputs. What is left is shared by hand, and every line is on
 The lines are in an order of fewest live values and then fewest moves, the best there is by exhaustive search.
 
 Weights that a kernel transforms itself go through G without the scales of its rows, which winograd_transforms.py moves
-to the input and to the stored weights: three operations for a pair of points, and no move.
+to the input and to the stored weights: three or four operations for a pair of points, and no move. Results are made in
+their order.
 """
 
 from __future__ import annotations
@@ -31,23 +32,23 @@ from edgecls.types import Array
 _INPUT = {
     2: """
         v0 = d2 - d0
-        v1 = d2 + d1
-        v2 = d2 - d1
-        v3 = d3 - d1
+        v2 = d2 + d1
+        v3 = d2 - d1
+        v1 = d3 - d1
     """,
     4: """
         r = d5 + d1
-        v5 = r - 97/36 d3
+        v1 = r - 97/36 d3
         o = d3 - 9/4 d1
         q = d0 + d4
         v0 = q - 97/36 d2
         e = d4 - 9/4 d2
-        v1 = e + 2/3 o
-        v2 = v1 - 4/3 o
+        v2 = e + 2/3 o
+        v3 = v2 - 4/3 o
         E = d4 - 4/9 d2
         O = o + 65/36 d1
-        v3 = E + 3/2 O
-        v4 = v3 - 3 O
+        v4 = E + 3/2 O
+        v5 = v4 - 3 O
     """,
     6: """
         h = d6 - d0
@@ -58,48 +59,48 @@ _INPUT = {
         g = d6 - d4
         b = d5 + d1
         b = b - 17/4 d3
-        v3 = a + b
-        v4 = a - b
+        v4 = a + b
+        v5 = a - b
         j = d3 - d1
         k = d5 - d3
         n = d7 - d1
-        v7 = n - 21/4 k
+        v1 = n - 21/4 k
         o = k - 4 j
         e = g - 4 f
-        v1 = e + 1/2 o
-        v2 = v1 - o
+        v2 = e + 1/2 o
+        v3 = v2 - o
         O = k - 1/4 j
         E = g - 1/4 f
-        v5 = E + 2 O
-        v6 = v5 - 4 O
+        v6 = E + 2 O
+        v7 = v6 - 4 O
     """,
 }
 _OUTPUT = {
     2: """
-        s = d1 + d2
-        t = d1 - d2
+        s = d2 + d3
+        t = d2 - d3
         v0 = d0 + s
-        v1 = d3 + t
+        v1 = d1 + t
     """,
     4: """
-        s = d1 + d2
-        t = d1 - d2
-        S = d3 + d4
-        T = d3 - d4
+        s = d2 + d3
+        t = d2 - d3
+        S = d4 + d5
+        T = d4 - d5
         v0 = d0 + 9/4 s
         v0 = v0 + 2/3 S
-        v3 = d5 + 2/3 t
+        v3 = d1 + 2/3 t
         v3 = v3 + 9/4 T
         v1 = T + 3/2 t
         v2 = s + 3/2 S
     """,
     6: """
-        s = d1 + d2
-        t = d1 - d2
-        S = d3 + d4
-        T = d3 - d4
-        Z = d5 + d6
-        W = d5 - d6
+        s = d2 + d3
+        t = d2 - d3
+        S = d4 + d5
+        T = d4 - d5
+        Z = d6 + d7
+        W = d6 - d7
         v0 = d0 + s
         v0 = v0 + S
         v0 = v0 + Z
@@ -107,7 +108,7 @@ _OUTPUT = {
         v2 = v2 + 4 Z
         v4 = v2 - 3/16 s
         v4 = v4 + 12 Z
-        v5 = d7 + T
+        v5 = d1 + T
         v5 = v5 + 1/32 t
         v5 = v5 + 32 W
         v1 = T + 1/2 t
@@ -119,33 +120,36 @@ _OUTPUT = {
 _WEIGHTS = {
     2: """
         v0 = d0
+        v1 = d2
         e = d0 + d2
-        v1 = e + d1
-        v2 = e - d1
-        v3 = d2
+        v2 = e + d1
+        v3 = v2 - 2 d1
     """,
     4: """
         v0 = d0
+        v1 = d2
         e = d0 + d2
-        v1 = e + d1
-        v2 = e - d1
-        E = d0 + 81/16 d2
-        v3 = E + 9/4 d1
-        v4 = v3 - 9/2 d1
-        v5 = d2
+        v2 = e + d1
+        v3 = v2 - 2 d1
+        E = 4/9 d0
+        E = E + 9/4 d2
+        v4 = E + d1
+        v5 = v4 - 2 d1
     """,
     6: """
         v0 = d0
+        v1 = d2
+        E = 2 d0
+        E = E + 1/2 d2
+        v2 = E + d1
+        v3 = v2 - 2 d1
         e = d0 + d2
-        v3 = e + d1
-        v4 = e - d1
-        a = e - 3/4 d2
-        v1 = a + 1/2 d1
-        v2 = v1 - d1
-        E = d0 + 4 d2
-        v5 = E + 2 d1
-        v6 = v5 - 4 d1
-        v7 = d2
+        v4 = e + d1
+        v5 = v4 - 2 d1
+        E = 1/2 d0
+        E = E + 2 d2
+        v6 = E + d1
+        v7 = v6 - 2 d1
     """,
 }
 
@@ -247,6 +251,24 @@ def weights_program(m: int) -> Program:
     return _parse(_WEIGHTS[m], inputs=3, outputs=m + 2)
 
 
+def of_matrix(matrix: Array) -> Program:
+    """Of exact Fractions: row by row, a multiply-add for each coefficient."""
+    inputs, steps, outputs = matrix.shape[1], list[Step](), []
+    for row in matrix:
+        # a coefficient of 1 costs nothing where it comes first
+        order = sorted(np.flatnonzero(row), key=lambda k: abs(row[k] - 1) > 0)
+        value = None
+        for place in map(int, order):
+            if value is None and row[place] == 1:
+                value = place
+                continue
+            steps.append(Step(inputs + len(steps), value, row[place], place))
+            value = steps[-1].destination
+        assert value is not None
+        outputs.append(value)
+    return Program(inputs, tuple(steps), tuple(outputs))
+
+
 def _parse(text: str, inputs: int, outputs: int) -> Program:
     """d0, d1, ... are the inputs and v0, v1, ... the outputs; a name that is defined again is a new value."""
     names = {f"d{i}": i for i in range(inputs)}
@@ -255,6 +277,10 @@ def _parse(text: str, inputs: int, outputs: int) -> Program:
         name, _, addend, *term = line.split()
         if not term:
             names[name] = names[addend]
+            continue
+        if len(term) == 1:
+            steps.append(Step(inputs + len(steps), None, Fraction(addend), names[term[0]]))
+            names[name] = steps[-1].destination
             continue
         sign, *magnitude, multiplicand = term
         factor = Fraction(sign + (magnitude[0] if magnitude else "1"))

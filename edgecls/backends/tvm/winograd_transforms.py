@@ -27,11 +27,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 from functools import cache
+from itertools import product
 from math import prod
 
 import numpy as np
 
-from edgecls.backends.tvm.winograd_programs import Program, input_program, output_program, weights_program
+from edgecls.backends.tvm.winograd_programs import (
+    Program,
+    input_program,
+    of_matrix,
+    output_program,
+    weights_program,
+)
+from edgecls.backends.tvm.winograd_tiles import spans
 from edgecls.types import Array
 
 _F = Fraction
@@ -43,20 +51,28 @@ _CROP = 24
 _CHANNELS = 64
 
 
-def exact_matrices(m: int) -> tuple[Array, Array, Array]:
-    """(A_T (m, t), G (t, 3), B_T (t, t)) of Fractions: rows of G and B_T are the points 0, p, -p, ..., infinity."""
-    points = [_F(0), *(sign * p for p in _POINTS[m] for sign in (1, -1))]
+def exact_matrices(m: int, outputs: int = 0) -> tuple[Array, Array, Array]:
+    """(A_T (r, r + 2), G (r + 2, 3), B_T (r + 2, r + 2)) of Fractions, r = outputs or m: rows of G and B_T are the
+    points 0, infinity, p, -p, ...
+
+    outputs: with fewer than m, the first rows of the same G, so that a narrower tile uses some of the same transformed
+    weights. That G's rows are divided by the differences to all points of F(m), those that are left out are made good
+    in B_T.
+    """
+    outputs = outputs or m
+    every = [_F(0), *(sign * p for p in _POINTS[m] for sign in (1, -1))]
     scales = [_F(1), *(s for s in _SCALES[m] for _ in range(2))]
+    points, left_out = every[:outputs + 1], every[outputs + 1:]
     a, g, b = [], [], []
-    for i, (p, scale) in enumerate(zip(points, scales, strict=True)):
-        others = points[:i] + points[i + 1:]
-        norm = scale * prod(p - q for q in others)
-        a.append([scale * p**k for k in range(m)])
+    for i, (p, scale) in enumerate(zip(points, scales, strict=False)):
+        norm = scale * prod(p - q for q in every if q != p)
+        more = prod((p - q for q in left_out), start=_F(1))
+        a.append([scale * p**k for k in range(outputs)])
         g.append([p**k / norm for k in range(3)])
-        b.append([*_monic(others), _F(0)])
-    a.append([_F(k == m - 1) for k in range(m)])
-    g.append([_F(0), _F(0), _F(1)])
-    b.append(_monic(points))
+        b.append([*(c * more for c in _monic(points[:i] + points[i + 1:])), _F(0)])
+    a.insert(1, [_F(k == outputs - 1) for k in range(outputs)])
+    g.insert(1, [_F(0), _F(0), _F(1)])
+    b.insert(1, _monic(points))
     return np.array(a, object).T, np.array(g, object), np.array(b, object)
 
 
@@ -98,9 +114,18 @@ def _scales(m: int) -> tuple[tuple[Fraction, ...], Fraction]:
 
 
 @cache
-def scaled_input_program(m: int) -> Program:
-    """D B_T: for weights that `transform_scaled` transforms."""
-    return input_program(m).scaled(_scales(m)[0])
+def input_transform(m: int, outputs: int, on_device: bool) -> Program:
+    """B_T for `outputs` results, up to m. on_device: D B_T, for weights that `transform_scaled` transforms."""
+    scales = _scales(m)[0][:outputs + 2] if on_device else (_F(1),) * (outputs + 2)
+    if outputs == m:
+        return input_program(m).scaled(scales)
+    return of_matrix(np.array(scales)[:, None] * exact_matrices(m, outputs)[2])
+
+
+@cache
+def output_transform(m: int, outputs: int) -> Program:
+    """A_T for `outputs` results, up to m."""
+    return output_program(m) if outputs == m else of_matrix(exact_matrices(m, outputs)[0])
 
 
 def scale_weights(weights: Array, m: int) -> Array:
@@ -112,45 +137,54 @@ def scale_weights(weights: Array, m: int) -> Array:
 
 def transform_scaled(scaled: Array, m: int) -> Array:
     """OIHW of `scale_weights` -> U (t * t, Ci, Co) in float32, as a kernel transforms them."""
-    u: Array = _both_ways(weights_program(m), scaled.transpose(2, 3, 1, 0))
+    program = weights_program(m)
+    u = _both_ways(scaled.transpose(2, 3, 1, 0), program, program)
     return u.reshape((m + 2) ** 2, *scaled.shape[1::-1])
 
 
-def convolve(weights: Array, m: int, x: Array, on_device: bool = False) -> Array:
+def convolve(weights: Array, m: int, x: Array, on_device: bool = False, exact: bool = True) -> Array:
     """NCHW -> NCHW, float32: stride 1, padding 1, in the arithmetic of the compiled kernels; a product and its sum
-    round separately, as without a fused multiply-add. on_device: the kernel transforms the weights."""
-    program, u = ((scaled_input_program(m), transform_scaled(scale_weights(weights, m), m)) if on_device else
-                  (input_program(m), transform_weights(weights, m)))
-    (n, ci, height, width), t = x.shape, m + 2
-    th, tw = -(-height // m), -(-width // m)
-    padded = np.pad(x, ((0, 0), (0, 0), (1, th * m + 1 - height), (1, tw * m + 1 - width)))
-    tiles = np.lib.stride_tricks.sliding_window_view(padded, (t, t), (2, 3))[:, :, ::m, ::m]  # n, ci, th, tw, t, t
-    v = _both_ways(program, tiles.transpose(4, 5, 0, 2, 3, 1))
-    product = v.reshape(t * t, n * th * tw, ci) @ u
-    y = _both_ways(output_program(m), product.reshape(t, t, n, th, tw, -1))
-    whole: Array = y.transpose(2, 5, 3, 0, 4, 1).reshape(n, -1, th * m, tw * m)
-    return whole[:, :, :height, :width]
+    round separately, as without a fused multiply-add. on_device: the kernel transforms the weights. exact: the last
+    tiles have no more results than the image."""
+    u = transform_scaled(scale_weights(weights, m), m) if on_device else transform_weights(weights, m)
+    u = u.reshape(m + 2, m + 2, *u.shape[1:])
+    n, _, height, width = x.shape
+    rows, columns = spans(height, m, exact), spans(width, m, exact)
+    y = np.empty((n, len(weights), rows[-1].end, columns[-1].end), np.float32)
+    padded = np.pad(x, ((0, 0), (0, 0), (1, rows[-1].end + 1 - height), (1, columns[-1].end + 1 - width)))
+    for down, across in product(rows, columns):
+        sizes = (down.outputs, across.outputs)
+        inside = padded[:, :, down.start:down.end + 2, across.start:across.end + 2]
+        tiles = np.lib.stride_tricks.sliding_window_view(inside, (sizes[0] + 2, sizes[1] + 2), (2, 3))
+        tiles = tiles[:, :, ::sizes[0], ::sizes[1]].transpose(4, 5, 0, 2, 3, 1)  # rows, columns, n, down, across, ci
+        v = _both_ways(tiles, *(input_transform(m, size, on_device) for size in sizes))
+        products = v.reshape(*v.shape[:2], -1, v.shape[-1]) @ u[:sizes[0] + 2, :sizes[1] + 2]
+        own = _both_ways(products.reshape(*v.shape[:-1], -1), *(output_transform(m, size) for size in sizes))
+        own = own.transpose(2, 5, 3, 0, 4, 1)
+        y[:, :, down.start:down.end, across.start:across.end] = own.reshape(
+            n, -1, down.end - down.start, across.end - across.start)
+    return y[:, :, :height, :width]
 
 
-def _both_ways(program: Program, tiles: Array) -> Array:
-    """The program on the first axis, then on the second."""
-    half: Array = program.apply(tiles).swapaxes(0, 1)
-    whole: Array = program.apply(half).swapaxes(0, 1)
+def _both_ways(tiles: Array, rows: Program, columns: Program) -> Array:
+    """A program on the first axis, then one on the second."""
+    half: Array = rows.apply(tiles).swapaxes(0, 1)
+    whole: Array = columns.apply(half).swapaxes(0, 1)
     return whole
 
 
-def relative_error(weights: Array, m: int, sample: Array, on_device: bool = False) -> float:
+def relative_error(weights: Array, m: int, sample: Array, on_device: bool = False, exact: bool = True) -> float:
     """max |Winograd in float32 - direct convolution in float64| / max |direct|, of OIHW weights on an NCHW sample.
 
-    Measured on the middle of the sample, at most 24 x 24 outputs of its first image, and on at most 64 output
-    channels spread over all; every input channel counts.
+    Measured on some 24 x 24 outputs of the first image, which end with tiles as wide as the whole one's, and on at most
+    64 output channels spread over all; every input channel counts.
     """
-    top, left = (max(0, extent - _CROP) // 2 for extent in sample.shape[2:])
-    x = sample[:1, :, top:top + _CROP, left:left + _CROP]
+    height, width = (min(extent, _CROP - (_CROP - extent) % m) for extent in sample.shape[2:])
+    x = sample[:1, :, :height, :width]
     w = weights[::-(-len(weights) // _CHANNELS)]
     direct = _direct(w, x)
     peak = np.abs(direct).max()
-    return float(np.abs(convolve(w, m, x, on_device) - direct).max() / peak) if peak else 0.0
+    return float(np.abs(convolve(w, m, x, on_device, exact) - direct).max() / peak) if peak else 0.0
 
 
 def _direct(weights: Array, x: Array) -> Array:

@@ -6,6 +6,7 @@ only need to put the algorithms of one layer in the right order.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from fractions import Fraction
@@ -16,10 +17,11 @@ import numpy as np
 
 from edgecls.backends.tvm.blocked.families import convolution, winograd, winograd_weights
 from edgecls.backends.tvm.blocked.families.product import memory_bytes_per_cycle
+from edgecls.backends.tvm.blocked.families.winograd_strip import tiles
 from edgecls.backends.tvm.blocked.window import Window
 from edgecls.backends.tvm.schedule import Decision
-from edgecls.backends.tvm.winograd_programs import Program, input_program, output_program
-from edgecls.backends.tvm.winograd_transforms import relative_error, scaled_input_program
+from edgecls.backends.tvm.winograd_tiles import Tiles
+from edgecls.backends.tvm.winograd_transforms import input_transform, output_transform, relative_error
 from edgecls.types import Array, Target
 
 Choice = Literal["auto", "off", "f2", "f4", "f6"]
@@ -32,6 +34,8 @@ _PRODUCT_EFFICIENCY, _TRANSFORM_EFFICIENCY = 0.95, 0.75
 _OF_MEMORY = 0.8
 # predictions closer than this are no reason to spend memory and accuracy
 _WORTH = 0.95
+# most pieces that a budget is counted in, where sizes have no large common divisor
+_STEPS = 20_000
 
 
 class Way(NamedTuple):
@@ -70,7 +74,7 @@ def choose(layers: Sequence[tuple[Window, Array]], target: Target, choice: Choic
     for (window, weights), own, options in zip(layers, chosen, candidates, strict=True):
         error = None
         while own.way.m:
-            error = _error(window, weights, own.way)
+            error = _error(window, weights, target, own.way)
             if error <= ERROR_LIMIT or choice != "auto":
                 break
             smaller = [c for c in options if c.way.m < own.way.m and c.bytes <= own.bytes]
@@ -123,22 +127,36 @@ def _predicted(window: Window, target: Target, way: Way) -> float:
 
 
 def _within(candidates: Sequence[Sequence[Candidate]], budget: int) -> list[Candidate]:
-    """Greedy: again and again the change that gains most time per byte and still fits."""
-    chosen = [c[0] for c in candidates]
-    while True:
-        best, change = 0.0, None
-        for i, options in enumerate(candidates):
-            for option in options:
-                gain, more = chosen[i].us - option.us, option.bytes - chosen[i].bytes
-                if gain <= 0 or more > max(budget, 0) or option.us > _WORTH * chosen[i].us:
-                    continue
-                rate = gain / max(more, 1)
-                if rate > best:
-                    best, change = rate, (i, option, more)
-        if change is None:
-            return chosen
-        i, option, more = change
-        chosen[i], budget = option, budget - more
+    """Of each layer one, in the least time with at most `budget` bytes more than direct: a knapsack of multiple choice,
+    by dynamic programming over the bytes that are spent (Kellerer, Pferschy and Pisinger, "Knapsack Problems", 2004,
+    section 11.5)."""
+    worthy = [_worthy(options) for options in candidates]
+    more = [[max(0, o.bytes - options[0].bytes) for o in options] for options in worthy]
+    unit = max(math.gcd(*itertools.chain(*more)), budget // _STEPS, 1)
+    steps = max(budget, 0) // unit
+    least, taken = np.zeros(steps + 1), []
+    for options, extra in zip(worthy, more, strict=True):
+        times = np.full((len(options), steps + 1), np.inf)
+        for row, option, spent in zip(times, options, (-(-e // unit) for e in extra), strict=True):
+            if spent <= steps:
+                row[spent:] = least[:steps + 1 - spent] + option.us
+        taken.append(times.argmin(0))
+        least = times.min(0)
+    chosen = []
+    for options, extra, best in reversed(list(zip(worthy, more, taken, strict=True))):
+        number = int(best[steps])
+        chosen.append(options[number])
+        steps -= -(-extra[number] // unit)
+    return chosen[::-1]
+
+
+def _worthy(options: Sequence[Candidate]) -> list[Candidate]:
+    """Direct, and what is faster than all that takes no more bytes by more than predictions are worth."""
+    found = [options[0]]
+    for option in sorted(options[1:], key=lambda o: (o.bytes, o.us)):
+        if option.us <= _WORTH * min(o.us for o in found):
+            found.append(option)
+    return found
 
 
 def _bytes(window: Window, target: Target, values: int) -> int:
@@ -163,24 +181,31 @@ def _direct_cycles(window: Window, target: Target) -> float:
 
 def _winograd_cycles(window: Window, target: Target, way: Way) -> float:
     cpu, decision, m = target.cpu, _decide(window, target, way), way.m
-    count = math.prod(winograd.tiles(window, m))
+    count = math.prod(tiles(window, m))
     # with its own transform of weights a kernel goes through all images at once
     strips = -(-window.n * count // decision.strip) if way.on_device else window.n * -(-count // decision.strip)
     count = strips * decision.strip
-    products = (count * (m + 2) ** 2 * -(-window.co // (cpu.vector_bits // 32)) * window.ci
+    strip = _tiles(window, decision, way)
+    products = (strips * strip.products * -(-window.co // (cpu.vector_bits // 32)) * window.ci
                 * _stall(math.prod(decision.tile), target) / cpu.fma_pipes / _PRODUCT_EFFICIENCY)
+    others = (_transforms(window, target, way, count)
+              + strips * winograd.moved(window, strip, decision.tile[1], cpu))
     if way.on_device:
-        weights = strips * winograd_weights.weights_cost(window, cpu, m) / _TRANSFORM_EFFICIENCY
-        return products + weights + _transforms(window, target, m, count, scaled_input_program(m))
-    read = strips * _bytes(window, target, way.values) / memory_bytes_per_cycle(cpu)
-    return max(products, read) + _transforms(window, target, m, count, input_program(m))
+        return products + others + strips * winograd_weights.weights_cost(window, cpu, m) / _TRANSFORM_EFFICIENCY
+    return max(products, strips * _bytes(window, target, way.values) / memory_bytes_per_cycle(cpu)) + others
 
 
-def _transforms(window: Window, target: Target, m: int, count: int, program: Program) -> float:
+def _tiles(window: Window, decision: Decision, way: Way) -> Tiles:
+    """Of one strip."""
+    return Tiles.of(way.m, window.n if way.on_device else 1, (window.oh, window.ow), decision.strip)
+
+
+def _transforms(window: Window, target: Target, way: Way, count: int) -> float:
     """Cycles of inputs and outputs of `count` tiles: a 1-D transform is its steps and a load and a store per value."""
-    lanes, t = target.cpu.vector_bits // 32, m + 2
-    inputs = count * -(-window.ci // lanes) * 2 * t * (len(program.steps) + 2 * t)
-    outputs = count * -(-window.co // lanes) * (t + m) * (len(output_program(m).steps) + t + m)
+    lanes, m, t = target.cpu.vector_bits // 32, way.m, way.m + 2
+    steps = len(input_transform(m, m, way.on_device).steps)
+    inputs = count * -(-window.ci // lanes) * 2 * t * (steps + 2 * t)
+    outputs = count * -(-window.co // lanes) * (t + m) * (len(output_transform(m, m).steps) + t + m)
     return (inputs + outputs) / _TRANSFORM_EFFICIENCY
 
 
@@ -189,6 +214,8 @@ def _stall(sums: int, target: Target) -> float:
     return max(1.0, target.cpu.fma_latency * target.cpu.fma_pipes / sums)
 
 
-def _error(window: Window, weights: Array, way: Way) -> float:
-    sample = np.random.default_rng(0).standard_normal((1, window.ci, window.h, window.w), np.float32)
-    return float(f"{relative_error(weights, way.m, sample, way.on_device):.1e}")
+def _error(window: Window, weights: Array, target: Target, way: Way) -> float:
+    # it is convolved with padding 1, so that its tiles end as the layer's do
+    sample = np.random.default_rng(0).standard_normal((1, window.ci, window.oh, window.ow), np.float32)
+    exact = _tiles(window, _decide(window, target, way), way).exact
+    return float(f"{relative_error(weights, way.m, sample, way.on_device, exact):.1e}")

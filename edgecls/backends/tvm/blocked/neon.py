@@ -14,9 +14,9 @@ from edgecls.backends.tvm.blocked.turn import Turn
 
 REGISTERS = 32
 # an ld1 takes up to four registers
-_MOST = 4
+MOST = 4
 # bytes
-_FLOAT, _VECTOR = 4, 16
+_FLOAT, VECTOR_BYTES = 4, 16
 LANES = 4
 
 
@@ -64,7 +64,7 @@ class _Code:
     def __init__(self, turn: Turn) -> None:
         held = max(len(product.places) for product in turn.products)
         free = REGISTERS - turn.sums
-        group = max(1, min(_MOST, free - held))
+        group = max(1, min(MOST, free - held))
         held = min(len({place for product in turn.products for place in product.places}), free - group)
         self.for_data = range(REGISTERS - held, REGISTERS)
         self.for_weights = range(self.for_data.start - group, self.for_data.start)
@@ -110,11 +110,11 @@ class _Weights:
     def bring(self) -> Iterator[str]:
         if self.ready:
             return
-        group = _neighbours(self.coming, self.registers, _VECTOR)
+        group = _neighbours(self.coming, self.registers, VECTOR_BYTES)
         yield from _moves("weights", self.coming[0] - self.moved)
         self.ready = list(self.registers[:group])
         yield _load(self.ready, "weights")
-        self.moved = self.coming[group - 1] + _VECTOR
+        self.moved = self.coming[group - 1] + VECTOR_BYTES
         del self.coming[:group]
 
 
@@ -149,7 +149,7 @@ class _Data:
             places, registers = places[group:], registers[group:]
 
     def _load(self, at: int, registers: list[int]) -> Iterator[str]:
-        aligned = at % _VECTOR == 0
+        aligned = at % VECTOR_BYTES == 0
         if at and len(registers) == 1 and ((aligned and 0 < at < 65536) or -256 <= at < 256):
             yield f"{'ldr' if aligned and at > 0 else 'ldur'} q{registers[0]}, [<data>, #{at}]"
         elif at and len(registers) == 2 and aligned and -1024 <= at < 1024:
@@ -157,13 +157,13 @@ class _Data:
         else:
             yield from _moves("data", at)
             yield _load(registers, "data")
-            self.moved += at + len(registers) * _VECTOR
+            self.moved += at + len(registers) * VECTOR_BYTES
 
 
 def _neighbours(places: Sequence[int], registers: Sequence[int], distance: int) -> int:
     """How many of the first can be loaded at once: places and registers follow one another."""
     count = 1
-    while (count < min(_MOST, len(places), len(registers)) and places[count] == places[count - 1] + distance
+    while (count < min(MOST, len(places), len(registers)) and places[count] == places[count - 1] + distance
            and registers[count] == registers[count - 1] + 1):
         count += 1
     return count
@@ -171,7 +171,7 @@ def _neighbours(places: Sequence[int], registers: Sequence[int], distance: int) 
 
 def _load(registers: Sequence[int], pointer: str) -> str:
     """The next vectors, behind which it leaves the pointer."""
-    return f"ld1 {{{', '.join(f'v{r}.4s' for r in registers)}}}, [<{pointer}>], #{len(registers) * _VECTOR}"
+    return f"ld1 {{{', '.join(f'v{r}.4s' for r in registers)}}}, [<{pointer}>], #{len(registers) * VECTOR_BYTES}"
 
 
 def _moves(pointer: str, distance: int) -> Iterator[str]:

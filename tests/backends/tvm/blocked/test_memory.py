@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import subprocess
 from pathlib import Path
 
@@ -25,11 +26,22 @@ CASES = [pytest.param(name, marks=pytest.mark.slow if name in ("epilogues", "mix
 SMALL = ("small", "f4", "f4-device", "attention-plain", "attention-windows")
 
 
+# assembly is AArch64's alone
+ASSEMBLY = ("windows", "small", "channels", "f2", "f4", "f6", "f2-device", "f4-device", "f6-device", "attention-plain")
+
+
 @pytest.fixture(scope="module")
-def guard(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny.compile_c(("gcc",), tmp_path_factory.mktemp("guard") / "guard",
-                          [Path(__file__).with_name("guard.c")], "-Wno-conversion", "-ldl",
-                          f"-I{tiny.RUNTIME / 'include'}")
+def guards(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str | Path, ...]]:
+    """The command that runs guard.c, for each processor."""
+    folder = tmp_path_factory.mktemp("guard")
+    found: dict[str, tuple[str | Path, ...]] = {}
+    for arch in ("x86_64", "aarch64"):
+        program = tiny.compile_c(find_toolchain(arch).cc, folder / arch, [Path(__file__).with_name("guard.c")],
+                                 "-Wno-conversion", "-ldl", f"-I{tiny.RUNTIME / 'include'}")
+        libraries = f"/usr/{arch.replace('_', '-')}-linux-gnu"
+        emulator = () if platform.machine() == arch else (f"qemu-{arch}", "-L", libraries)
+        found[arch] = (*emulator, program)
+    return found
 
 
 def compiled(name: str, target: str, folder: Path) -> Artifact:
@@ -44,14 +56,17 @@ def compiled(name: str, target: str, folder: Path) -> Artifact:
     return artifact
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_between_guard_pages(name: str, guard: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("name", "target"), [
+    *(pytest.param(*case.values, "x86-64-avx2", marks=case.marks) for case in CASES),
+    *((name, "raspberry-pi-4") for name in ASSEMBLY)])
+def test_between_guard_pages(name: str, target: str, guards: dict[str, tuple[str | Path, ...]], tmp_path: Path,
+                             monkeypatch: pytest.MonkeyPatch) -> None:
     if name.endswith("-device"):
         transform_on_device(monkeypatch)
-    artifact = compiled(name, "x86-64-avx2", tmp_path)
+    artifact = compiled(name, target, tmp_path)
     for side in ("end", "start"):
-        done = subprocess.run([guard, tmp_path / "model.so", tmp_path / "weights.bin", artifact.manifest.symbol, side],
-                              capture_output=True, text=True)
+        done = subprocess.run([*guards[load_target(target).cpu.arch], tmp_path / "model.so", tmp_path / "weights.bin",
+                               artifact.manifest.symbol, side], capture_output=True, text=True)
         assert (done.returncode, done.stdout) == (0, "done\n"), f"{side}: {done.stderr[-300:]}"
 
 

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from edgecls.backends.tvm.blocked import neon, neon_weights
 from edgecls.backends.tvm.blocked.epilogue import Epilogue
 from edgecls.backends.tvm.blocked.families.family import Plan, Tensors
 from edgecls.backends.tvm.blocked.families.product import (
@@ -28,17 +29,18 @@ from edgecls.backends.tvm.blocked.families.product import (
     Part,
     cache_bytes_per_cycle,
     memory_bytes_per_cycle,
-    parts,
     pieces,
-    product_cost,
     product_rows,
 )
-from edgecls.backends.tvm.blocked.families.winograd import ALGORITHMS, TOGETHER, Strip, execute, tiles
+from edgecls.backends.tvm.blocked.families.winograd import ALGORITHMS, moved, product_instructions
+from edgecls.backends.tvm.blocked.families.winograd_steps import Factor, Factors, execute
+from edgecls.backends.tvm.blocked.families.winograd_strip import TOGETHER, Strip, tiles
 from edgecls.backends.tvm.blocked.simd import Expr, Simd
 from edgecls.backends.tvm.blocked.window import Window, balanced
 from edgecls.backends.tvm.schedule import Decision
 from edgecls.backends.tvm.winograd_programs import Program, weights_program
-from edgecls.backends.tvm.winograd_transforms import scale_weights, scaled_input_program
+from edgecls.backends.tvm.winograd_tiles import Tiles
+from edgecls.backends.tvm.winograd_transforms import scale_weights
 from edgecls.types import Array, Cpu
 
 # of the second cache for transformed weights: four cores may share it, and each also has inputs, sums and new weights
@@ -53,23 +55,23 @@ def decide(window: Window, cpu: Cpu, m: int) -> Decision:
     too small for the registers all count."""
     lanes, values = cpu.vector_bits // 32, (m + 2) ** 2
     count = window.n * math.prod(tiles(window, m))
-    per_tile = values * -(-window.ci // lanes) * lanes * 4
     again = weights_cost(window, cpu, m)
     best, choice = float("inf"), (1, 1, 1)
-    for vectors in range(1, min(5, -(-window.co // lanes)) + 1):
-        groups = sum(part.count for part in parts(window.co, lanes, vectors))
+    width, blocks = _width(lanes), -(-window.co // lanes)
+    for vectors in range(min(width, blocks), min(4, blocks) + 1, width):
+        groups = sum(part.count for part in _parts(window, lanes, vectors))
         channels = chunk(window, cpu, m, vectors)
         chunks = -(-window.ci // channels)
         for most in range(1, product_rows(vectors, cpu) + 1):
             for strip in {min(count, most * k) for k in range(1, 9)} | {count}:
-                sums = balanced(strip, most)
-                one = product_cost(window.co, sums, vectors, cpu, -(-channels // lanes), shared=False)
-                products = values * chunks * (one + strip * -(-window.co // lanes))
-                fits = per_tile * strip <= cpu.cache.l2 * 3 // 4
-                moved = 0.0 if fits else groups * per_tile * strip / memory_bytes_per_cycle(cpu)
-                cost = -(-count // strip) * (again + products + moved)
+                own = Tiles.of(m, window.n, (window.oh, window.ow), strip)
+                products = chunks * (product_instructions(window, own, most, vectors, cpu, -(-channels // lanes))
+                                     + own.products * -(-window.co // lanes))
+                # cores that have no group wait
+                shared = products * (-(-groups // cpu.cores) * cpu.cores / groups)
+                cost = -(-count // strip) * (again + shared + moved(window, own, vectors, cpu))
                 if (cost, -strip) < (best, -choice[2]):
-                    best, choice = cost, (max(sums), vectors, strip)
+                    best, choice = cost, (max(balanced(strip, most)), vectors, strip)
     rows, vectors, strip = choice
     return Decision(algorithm=ALGORITHMS[m], layout=f"NCHW{lanes}c", tile=(rows, vectors), strip=strip,
                     chunk=chunk(window, cpu, m, vectors),
@@ -95,12 +97,28 @@ def weights_cost(window: Window, cpu: Cpu, m: int) -> float:
 
 
 def pack(weights: Array, m: int, lanes: int) -> Array:
-    """OIHW -> [vector of outputs][input channel][row][column][output], scaled, flat."""
+    """OIHW -> for vectors of outputs that are transformed together: [input channel][row][column][vector][output],
+    scaled, flat."""
     co, ci = weights.shape[:2]
     blocks = -(-co // lanes)
     padded = np.zeros((blocks * lanes, ci, 9), np.float32)
     padded[:co] = scale_weights(weights, m).reshape(co, ci, 9)
-    return np.ascontiguousarray(padded.reshape(blocks, lanes, ci, 9).transpose(0, 2, 3, 1)).reshape(-1)
+    return np.concatenate([padded[first * lanes:(first + width) * lanes].reshape(width, lanes, ci, 9)
+                           .transpose(2, 3, 0, 1).reshape(-1) for first, width in _together(blocks, lanes)])
+
+
+def _together(vectors: int, lanes: int) -> list[tuple[int, int]]:
+    """(first, how many) of the vectors that are transformed together."""
+    return [(first + i * size, size) for count, first, size in pieces(vectors, _width(lanes)) for i in range(count)]
+
+
+def _width(lanes: int) -> int:
+    return neon_weights.TOGETHER if lanes == neon.LANES else 1
+
+
+def _parts(window: Window, lanes: int, vectors: int) -> list[Part]:
+    """Groups of `vectors` vectors, whole pairs but for the last one, and what is left."""
+    return [Part(first, size, count) for count, first, size in pieces(-(-window.co // lanes), vectors)]
 
 
 def emit(simd: Simd, window: Window, decision: Decision, epilogue: Epilogue, m: int) -> Any:
@@ -109,25 +127,27 @@ def emit(simd: Simd, window: Window, decision: Decision, epilogue: Epilogue, m: 
     (rows, vectors), channels = decision.tile, decision.chunk
     blocks_in, blocks_out = -(-window.ci // lanes), -(-window.co // lanes)
     data = simd.parameter("data", window.n * blocks_in * lanes * window.h * window.w)
-    weights = simd.parameter("weights", blocks_out * lanes * window.ci * 9)
+    factors = Factors.of(window, m, True, lanes)
+    weights = simd.parameter("weights", blocks_out * lanes * window.ci * 9 + len(factors.array))
     others = epilogue.parameters(simd, blocks_out * lanes, window.n, window.oh * window.ow)
     out = simd.parameter("out", window.n * blocks_out * lanes * window.oh * window.ow)
     count = window.n * math.prod(tiles(window, m))
     strips = -(-count // strip)
+    own = Tiles.of(m, window.n, (window.oh, window.ow), strip)
     with simd.loop(strips) as number:
         first = simd.bind(simd.at_most(number * strip, count - strip)) if strips > 1 else 0
-        transformed = simd.scratch("transformed", values * blocks_in * strip * lanes)
+        transformed = simd.scratch("transformed", own.products * blocks_in * lanes)
 
         def kernel(made: Any, products: Any) -> Strip:
-            return Strip(simd, window, m, strip, rows, scaled_input_program(m), data, made, epilogue, others, out,
-                         first, transformed, products, simd.scratch("half", max(TOGETHER, vectors) * values * lanes))
+            return Strip(simd, window, own, rows, True, factors, data, weights, made, epilogue, others, out, first,
+                         transformed, products, simd.scratch("half", max(TOGETHER, vectors) * values * lanes))
 
         with simd.loop(strip, parallel=True) as tile:
             kernel(None, None).transform_input(tile)
-        for part in parts(window.co, lanes, vectors):
+        for part in _parts(window, lanes, vectors):
             with simd.loop(part.count, parallel=True) as group:
                 made = simd.scratch("made", values * (channels * vectors * lanes + _LINE))
-                products = simd.scratch("products", values * strip * vectors * lanes)
+                products = simd.scratch("products", own.products * vectors * lanes)
                 vector = simd.bind(part.first + group * part.vectors)
                 _Group(simd, window, m, part, weights, kernel(made, products), vector).outputs(channels)
     return simd.function([data, weights, *others, out])
@@ -148,7 +168,7 @@ class _Group:
     def outputs(self, channels: int) -> None:
         """channels: at a time."""
         simd, lanes, sums = self.simd, self.simd.lanes, self.strip.products
-        with simd.loop((self.m + 2) ** 2 * self.strip.strip * self.part.vectors) as place:
+        with simd.loop(self.strip.tiles.products * self.part.vectors) as place:
             simd.store(sums, place * lanes, simd.number(0.0))
         whole, rest = divmod(self.window.ci, lanes)
         for count, first, size in [*pieces(whole, channels // lanes), *([(1, whole, 0)] if rest else [])]:
@@ -168,21 +188,34 @@ class _Group:
 
     def _transform(self, block: Expr, channels: int) -> None:
         """The weights of `channels` input channels from `block` on -> [value][input channel][output]."""
-        simd, lanes, t = self.simd, self.simd.lanes, self.m + 2
-        program, stride = weights_program(self.m), self._stride(channels)
-        # unrolled, a few vectors would need more registers than there are
-        vectors = simd.hidden(self.part.vectors) if self.part.vectors > 1 else 1
-        with simd.loop(channels) as channel, simd.loop(vectors) as v:
-            place = simd.bind(((self.vector + v) * self.window.ci + block * lanes + channel) * (9 * lanes))
-            to = simd.bind((channel * self.part.vectors + v) * lanes)
-            columns = [[simd.bind(simd.load(self.weights, place + (i * 3 + j) * lanes)) for i in range(3)]
-                       for j in range(3)]
-            for i, row in _results(simd, program, columns):
-                for j, (value,) in _results(simd, program, [row]):
-                    simd.store(self.strip.weights, to + (i * t + j) * stride, value)
+        simd, lanes = self.simd, self.simd.lanes
+        forward, stride = self.part.vectors * lanes, self._stride(channels)
+        for first, width in _together(self.part.vectors, lanes):
+            kernels = simd.bind(((self.vector + first) * self.window.ci + block * (lanes * width)) * (9 * lanes))
+            if simd.assembly:
+                program = weights_program(self.m)
+                name, text = neon_weights.function(program, width, stride, forward)
+                factors = self.strip.factors.place(program, self.weights)
+                simd.call(name, text, [(self.weights, kernels), (self.strip.weights, first * lanes),
+                                       (self.weights, factors)], [channels])
+                continue
+            factor = self.strip.factor(weights_program(self.m))
+            with simd.loop(channels) as channel, simd.loop(simd.hidden(width) if width > 1 else 1) as v:
+                self._kernel(factor, simd.bind(kernels + (channel * (9 * width) + v) * lanes), width,
+                             simd.bind(channel * forward + (first + v) * lanes), stride)
+
+    def _kernel(self, factor: Factor, place: Expr, width: int, to: Expr, stride: int) -> None:
+        """One input channel's, for one vector of outputs."""
+        simd, lanes, program = self.simd, self.simd.lanes, weights_program(self.m)
+        columns = [[simd.bind(simd.load(self.weights, place + (i * 3 + j) * width * lanes)) for i in range(3)]
+                   for j in range(3)]
+        for i, row in _results(simd, program, columns, factor):
+            for j, (value,) in _results(simd, program, [row], factor):
+                simd.store(self.strip.weights, to + (i * (self.m + 2) + j) * stride, value)
 
 
-def _results(simd: Simd, program: Program, given: Sequence[Sequence[Expr]]) -> Iterator[tuple[int, list[Expr]]]:
+def _results(simd: Simd, program: Program, given: Sequence[Sequence[Expr]],
+             factor: Factor) -> Iterator[tuple[int, list[Expr]]]:
     """A transform of several sequences at once: the number of each result with its values, as soon as they are made.
     What is done with them there is written before the next: all of them would not fit into the registers."""
     known = [dict(enumerate(values)) for values in given]
@@ -190,14 +223,15 @@ def _results(simd: Simd, program: Program, given: Sequence[Sequence[Expr]]) -> I
     for value in range(program.inputs + len(program.steps)):
         if value >= program.inputs:
             for values in known:
-                values[value] = execute(simd, program.steps[value - program.inputs], values)
+                values[value] = execute(simd, program.steps[value - program.inputs], values, factor)
         if value in numbers:
             yield numbers[value], [values[value] for values in known]
 
 
 def plan(window: Window, weights: Array, decision: Decision, data: Any, tensors: Tensors) -> Plan:
     m = int(decision.algorithm[-1])
-    return Plan(f"conv3x3_f{m}", decision, (tensors.block(data), pack(weights, m, tensors.lanes)),
+    packed = np.concatenate([pack(weights, m, tensors.lanes), Factors.of(window, m, True, tensors.lanes).array])
+    return Plan(f"conv3x3_f{m}", decision, (tensors.block(data), packed),
                 lambda simd, epilogue: emit(simd, window, decision, epilogue, m), (window, decision),
                 window.multiply_adds,
                 # the last strip computes some tiles again where the strips do not divide them

@@ -188,8 +188,9 @@ def _winograd_cycles(window: Window, target: Target, way: Way) -> float:
     strip = _tiles(window, decision, way)
     products = (strips * strip.products * -(-window.co // (cpu.vector_bits // 32)) * window.ci
                 * _stall(math.prod(decision.tile), target) / cpu.fma_pipes / _PRODUCT_EFFICIENCY)
-    others = (_transforms(window, target, way, count)
-              + strips * winograd.moved(window, strip, decision.tile[1], cpu))
+    others = _transforms(window, target, way, count)
+    if way.on_device or not cpu.cache.l3:
+        others += strips * winograd.moved(window, strip, decision.tile[1], cpu)
     if way.on_device:
         return products + others + strips * winograd_weights.weights_cost(window, cpu, m) / _TRANSFORM_EFFICIENCY
     return max(products, strips * _bytes(window, target, way.values) / memory_bytes_per_cycle(cpu)) + others

@@ -55,7 +55,7 @@ def product_instructions(window: Window, strip: Tiles, most: int, vectors: int, 
 def decide(window: Window, cpu: Cpu, m: int) -> Decision:
     """The strip and the register tile that cost least: tiles computed twice at the image's end, tiles too small for the
     registers, weights read again for every strip, and inputs read from memory for every group because the strip is too
-    large for the cache all count."""
+    large for the cache all count. A third cache hides that for one register tile; what more does was slower."""
     lanes = cpu.vector_bits // 32
     count = math.prod(tiles(window, m))
     weights = (m + 2) ** 2 * window.ci * -(-window.co // lanes) * lanes * 4 / memory_bytes_per_cycle(cpu)
@@ -64,8 +64,11 @@ def decide(window: Window, cpu: Cpu, m: int) -> Decision:
         for most in range(1, product_rows(vectors, cpu) + 1):
             for strip in {min(count, most * k) for k in range(1, 9)} | {count}:
                 own = Tiles.of(m, 1, (window.oh, window.ow), strip)
+                if cpu.cache.l3 and strip > most and not fits(window, own, cpu):
+                    continue
                 products = product_instructions(window, own, most, vectors, cpu, -(-window.ci // lanes))
-                cost = -(-count // strip) * (products + weights + moved(window, own, vectors, cpu))
+                again = 0 if cpu.cache.l3 else moved(window, own, vectors, cpu)
+                cost = -(-count // strip) * (products + weights + again)
                 if (cost, -strip) < (best, -choice[2]):
                     best, choice = cost, (max(balanced(strip, most)), vectors, strip)
     rows, vectors, strip = choice
@@ -73,12 +76,20 @@ def decide(window: Window, cpu: Cpu, m: int) -> Decision:
                     reason=f"{m} x {m} results from {(m + 2) ** 2} products; strips of {strip} tiles")
 
 
+def fits(window: Window, strip: Tiles, cpu: Cpu) -> bool:
+    """Whether the second cache keeps a strip's inputs."""
+    return _bytes(window, strip, cpu) <= cpu.cache.l2 * 3 // 4
+
+
+def _bytes(window: Window, strip: Tiles, cpu: Cpu) -> int:
+    lanes = cpu.vector_bits // 32
+    return strip.products * -(-window.ci // lanes) * lanes * 4
+
+
 def moved(window: Window, strip: Tiles, vectors: int, cpu: Cpu) -> float:
     """Cycles in which the inputs of a strip that the cache cannot keep come from memory, for each group of outputs."""
-    lanes = cpu.vector_bits // 32
-    size = strip.products * -(-window.ci // lanes) * lanes * 4
-    groups = sum(part.count for part in parts(window.co, lanes, vectors))
-    return 0.0 if size <= cpu.cache.l2 * 3 // 4 else groups * size / memory_bytes_per_cycle(cpu)
+    groups = sum(part.count for part in parts(window.co, cpu.vector_bits // 32, vectors))
+    return 0.0 if fits(window, strip, cpu) else groups * _bytes(window, strip, cpu) / memory_bytes_per_cycle(cpu)
 
 
 def pack(weights: Array, decision: Decision, m: int, lanes: int) -> Array:

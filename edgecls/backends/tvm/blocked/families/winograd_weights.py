@@ -59,7 +59,6 @@ def decide(window: Window, cpu: Cpu, m: int) -> Decision:
     best, choice = float("inf"), (1, 1, 1)
     width, blocks = _width(lanes), -(-window.co // lanes)
     for vectors in range(min(width, blocks), min(4, blocks) + 1, width):
-        groups = sum(part.count for part in _parts(window, lanes, vectors))
         channels = chunk(window, cpu, m, vectors)
         chunks = -(-window.ci // channels)
         for most in range(1, product_rows(vectors, cpu) + 1):
@@ -67,9 +66,7 @@ def decide(window: Window, cpu: Cpu, m: int) -> Decision:
                 own = Tiles.of(m, window.n, (window.oh, window.ow), strip)
                 products = chunks * (product_instructions(window, own, most, vectors, cpu, -(-channels // lanes))
                                      + own.products * -(-window.co // lanes))
-                # cores that have no group wait
-                shared = products * (-(-groups // cpu.cores) * cpu.cores / groups)
-                cost = -(-count // strip) * (again + shared + moved(window, own, vectors, cpu))
+                cost = -(-count // strip) * (again + products + moved(window, own, vectors, cpu))
                 if (cost, -strip) < (best, -choice[2]):
                     best, choice = cost, (max(balanced(strip, most)), vectors, strip)
     rows, vectors, strip = choice

@@ -55,7 +55,7 @@ def product_instructions(window: Window, strip: Tiles, most: int, vectors: int, 
 def decide(window: Window, cpu: Cpu, m: int) -> Decision:
     """The strip and the register tile that cost least: tiles computed twice at the image's end, tiles too small for the
     registers, weights read again for every strip, and inputs read from memory for every group because the strip is too
-    large for the cache all count. A third cache hides that for one register tile; what more does was slower."""
+    large for the cache all count. A third cache hides that for strips of one register tile; longer ones were slower."""
     lanes = cpu.vector_bits // 32
     count = math.prod(tiles(window, m))
     weights = (m + 2) ** 2 * window.ci * -(-window.co // lanes) * lanes * 4 / memory_bytes_per_cycle(cpu)

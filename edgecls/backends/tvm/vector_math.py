@@ -129,6 +129,23 @@ def gelu(x: Any) -> Any:
     return steps.result(tvm.tirx.Max(x, tvm.tirx.const(0.0, x.ty)) - magnitude * (root * root))
 
 
+def silu(x: Any) -> Any:
+    """x / (1 + exp(-x)): Elfwing, Uchibe and Doya, "Sigmoid-Weighted Linear Units" (2017). exp(-x) = 2^n * 2^f.
+
+    x is at least -87, from where on the result is above -2e-36, and in the exponent at most 87.
+    """
+    tvm = import_tvm()
+    steps = Steps()
+    x = steps.bind(x)
+    x = steps.bind(limited(x < -87.0, -87.0, x))
+    bounded = steps.bind(_at_most(x, 87.0))
+    biased = _ROUND + _EXPONENT_BIAS
+    rounded = steps.bind(bounded * -_LOG2_E + biased)
+    power = polynomial(steps.bind(bounded * -_LOG2_E - (rounded - biased)), _EXP2)
+    whole = tvm.tirx.reinterpret(x.ty, tvm.tirx.reinterpret(_integers(x), rounded) << _MANTISSA_BITS)
+    return steps.result(x / (power * whole + 1.0))
+
+
 def exp2_down(x: Any) -> Any:
     """2^x for x <= 0: 2^n * 2^f, n = round(x). At least 2^-126."""
     tvm = import_tvm()

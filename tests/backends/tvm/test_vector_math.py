@@ -31,6 +31,7 @@ REFERENCE: dict[str, Callable[[Array], Array]] = {
     "exp": np.exp, "sigmoid": lambda x: 1 / (1 + np.exp(-x)), "tanh": np.tanh, "erf": scipy.special.erf,
     "log": np.log, "log1p": np.log1p}
 # what the module's docstring states
+SILU = (4e-8, 4e-7)  # absolutely, relatively
 LIMITS = {"exp": 1.84, "sigmoid": 2.0, "tanh": 1.39, "erf": 1.84, "log": 0.87, "log1p": 1.45}
 UNBOUNDED = ("exp", "log", "log1p")
 # of vector_power.py: products, roots, and what goes through float64
@@ -103,7 +104,7 @@ def test_the_stated_error_holds_on_a_sample(name: str, fused: bool) -> None:
 
 @pytest.mark.parametrize("target", ["native", "baseline"])
 def test_what_only_own_kernels_use_has_the_stated_error(target: str) -> None:
-    """GELU absolutely, or relatively beyond 0.1; powers of two of what is not positive relatively."""
+    """GELU absolutely, or relatively beyond 0.1; SiLU likewise; powers of two of what is not positive relatively."""
     tvm = import_tvm()
     from tvm import te
 
@@ -123,6 +124,11 @@ def test_what_only_own_kernels_use_has_the_stated_error(target: str) -> None:
     assert np.all(error <= np.maximum(2.6e-7, 1e-6 * np.abs(exact)))
     assert np.all(error[np.abs(exact) > 0.1] <= 1e-6 * np.abs(exact[np.abs(exact) > 0.1]))
     assert np.isnan(computed(vector_math.gelu, np.full(16, np.nan, np.float32))).all()
+    exact = x * scipy.special.expit(x.astype(np.float64))
+    assert np.all(np.abs(computed(vector_math.silu, x) - exact) <= np.maximum(SILU[0], SILU[1] * np.abs(exact)))
+    ends = computed(vector_math.silu, np.array([np.nan, np.inf, 3e38, -3e38, 0.0, -0.0, -88, 88] * 2, np.float32))[:8]
+    np.testing.assert_array_equal(ends, np.array([np.nan, np.inf, 3e38, ends[3], 0, 0, ends[6], 88], np.float32))
+    assert np.all(np.abs(ends[[3, 6]]) < 2e-36)
     down = x[(x <= 0) & (x >= -126)]
     exact = np.exp2(down.astype(np.float64))
     assert np.all(np.abs(computed(vector_math.exp2_down, down) - exact) <= 1.8e-7 * exact)

@@ -79,6 +79,7 @@ def _functions() -> dict[str, Callable[..., Expr]]:
         "log": lambda s, a: vector_math.log(a),
         "log1p": lambda s, a: vector_math.log1p(a),
         "gelu": lambda s, a: vector_math.gelu(a),
+        "silu": lambda s, a: vector_math.silu(a),
         "gelu_tanh": lambda s, a: a * vector_math.sigmoid(a * (a * a * s.number(_TANH_CUBIC) + s.number(_TANH_LINEAR))),
         "rsqrt": lambda s, a: s.number(1.0) / s.tir.sqrt(a),
         "abs": lambda s, a: vector_math.absolute(a),
@@ -88,7 +89,7 @@ def _functions() -> dict[str, Callable[..., Expr]]:
     }
 
 
-_POLYNOMIALS = ("sigmoid", "tanh", "exp", "erf", "log", "log1p", "gelu", "gelu_tanh", "power")
+_POLYNOMIALS = ("sigmoid", "tanh", "exp", "erf", "log", "log1p", "gelu", "silu", "gelu_tanh", "power")
 # GELU's approximation by tanh is a sigmoid of this polynomial, 2 sqrt(2 / pi) (x + 0.044715 x^3)
 _TANH_LINEAR = 2 * math.sqrt(2 / math.pi)
 _TANH_CUBIC = _TANH_LINEAR * 0.044715
@@ -121,12 +122,14 @@ def evaluate(simd: Simd, expression: Expression, tile: Expr, load: Callable[[Ope
 
 
 def simplified(expression: Expression) -> Expression:
-    """Each as one function: GELU as exporters write it, x * (1 + erf(x / sqrt 2)) / 2 in any order; and log(1 + x), of
-    which little is left for small x."""
+    """Each as one function: GELU as exporters write it, x * (1 + erf(x / sqrt 2)) / 2 in any order; SiLU,
+    x * sigmoid(x); and log(1 + x), of which little is left for small x."""
     if not isinstance(expression, Apply):
         return expression
     if (inner := _gelu_of(expression)) is not None:
         return Apply("gelu", (simplified(inner),))
+    if (inner := _silu_of(expression)) is not None:
+        return Apply("silu", (simplified(inner),))
     if (inner := _log1p_of(expression)) is not None:
         return Apply("log1p", (simplified(inner),))
     return Apply(expression.function, tuple(map(simplified, expression.arguments)), expression.bounds)
@@ -137,6 +140,14 @@ def _log1p_of(expression: Apply) -> Expression | None:
         for one, other in (sum_.arguments, sum_.arguments[::-1]):
             if one == Number(1.0):
                 return other
+    return None
+
+
+def _silu_of(expression: Apply) -> Expression | None:
+    if expression.function == "multiply":
+        for x, other in (expression.arguments, expression.arguments[::-1]):
+            if other == Apply("sigmoid", (x,)):
+                return x
     return None
 
 

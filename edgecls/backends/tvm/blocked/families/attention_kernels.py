@@ -218,7 +218,7 @@ class _Task:
         self._multiply(sums, self.query, first, shape.size, _Rows(simd, self.keys, base, shape.size * simd.lanes))
         found = [[simd.value(s) for s in own] for own in sums]
         for bias, (groups, heads) in zip(self.biases, shape.biases, strict=True):
-            number = (self.group if groups > 1 else 0) * heads + (self.head if heads > 1 else 0)
+            number = self._number(groups, heads)
             for r, own in enumerate(found):
                 for v in range(vectors):
                     own[v] = own[v] + simd.load(bias, self._weight(number, self.row + first + r, column + v))
@@ -257,9 +257,19 @@ class _Task:
             at = simd.bind(self._own(i, r))
             value = simd.bind(simd.value(simd.register(simd.exp2_down(simd.load(self.scores, at) - largest))))
             simd.store(self.scores, at, value)
+            self._fetch_next(r, i)
             return value
 
         self._finish(r, simd.bind(simd.number(1.0) / self._reduce(simd.number(0.0), operator.add, weight)))
+
+    def _fetch_next(self, r: Expr, column: Expr) -> None:
+        """On x86 the biases of the next task, which lie behind those of this one: there are as many as scores, and they
+        come from memory."""
+        if self.simd.by_element:
+            return
+        numbers = [self._number(groups, heads) for groups, heads in self.shape.biases]
+        for buffer, number in zip([*self.biases, *self.gate[1:]], [*numbers, *[self.head] * bool(self.gate)], strict=True):
+            self.simd.fetch(buffer, self._weight(number, self.row + self.size + r, column))
 
     def _finish(self, r: Expr, inverse: Expr) -> None:
         """inverse: of the sum of the weights."""
@@ -304,6 +314,10 @@ class _Task:
                 simd.store(out, at, simd.value(sums[r][v]) * inverse)
 
     # ---- parts
+
+    def _number(self, groups: int, heads: int) -> Expr:
+        """Of this task's bias among those of all groups and heads, or of one that serves them all."""
+        return (self.group if groups > 1 else 0) * heads + (self.head if heads > 1 else 0)
 
     def _weight(self, number: Expr, row: Expr, column: Expr) -> Expr:
         """Where vector `column` of a row of biases is."""

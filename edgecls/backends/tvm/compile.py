@@ -81,7 +81,7 @@ def compile_bundle(graph: OptimizedGraph, target: Target, options: CompileOption
                             for k, d in low.decisions.items()),
             layers=tuple(row for low, first_row in zip(lowered, _first_rows(lowered), strict=True)
                          for row in describe_layers(low.plan, low.network.ops, low.workloads, low.decisions,
-                                                    first_row)),
+                                                    low.errors, first_row)),
             passes=graph.passes, inputs=lowered[0].network.inputs, outputs=lowered[0].outputs, batches=graph.batches,
             plans=plans, weights_bytes=store.bytes, contract=graph.contract, symbol=parts.symbol)
         return write_bundle(output, manifest, members)

@@ -8,9 +8,10 @@ from edgecls.types import Layer
 
 
 def describe_layers(plan: CallPlan, ops: dict[str, str], workloads: dict[str, Workload],
-                    decisions: dict[str, Decision], first: int) -> tuple[Layer, ...]:
-    """ops: ONNX node -> "domain.operator". first: index of the first row: those of the batch sizes follow one
-    another."""
+                    decisions: dict[str, Decision], errors: dict[tuple[str, ...], float],
+                    first: int) -> tuple[Layer, ...]:
+    """ops: ONNX node -> "domain.operator". errors: of layers, by their nodes. first: index of the first row; those of
+    the batch sizes follow one another."""
     rows = []
     for i, call in enumerate(plan.calls):
         arguments = list(zip(call.places, plan.arguments[call.kernel], strict=True))
@@ -21,6 +22,6 @@ def describe_layers(plan: CallPlan, ops: dict[str, str], workloads: dict[str, Wo
             algorithm=decision.algorithm, layout=decision.layout, precision=arguments[-1][1].dtype,
             weight_bytes=sum(a.bytes for p, a in arguments if isinstance(p, Weight)),
             activation_bytes=sum(a.bytes for p, a in arguments if not isinstance(p, Weight)),
-            flops=workloads[call.kernel].flops, predicted_us=decision.predicted_us, error=decision.error,
+            flops=workloads[call.kernel].flops, predicted_us=decision.predicted_us, error=errors.get(call.nodes),
             reason=decision.reason))
     return tuple(rows)

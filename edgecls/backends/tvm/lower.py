@@ -41,12 +41,14 @@ class Network:
 
 @dataclass(frozen=True)
 class Lowered:
-    """Ready for code generation. functions: scheduled TIR by kernel. outputs: as they are computed."""
+    """Ready for code generation. functions: scheduled TIR by kernel. errors: measured, of layers, by their ONNX nodes.
+    outputs: as they are computed."""
 
     plan: CallPlan
     functions: dict[str, Any]
     workloads: dict[str, Workload]
     decisions: dict[str, Decision]
+    errors: dict[tuple[str, ...], float]
     network: Network
     outputs: tuple[TensorSpec, ...]
 
@@ -64,7 +66,7 @@ def lower(model: bytes, batch: int, batches: Sequence[int], target: Target, llvm
     """batches: all of the bundle. Raises UnsupportedError."""
     module, network = import_network(model)
     refuse(network.unsupported)
-    blocked = rewrite(module, network.owner, target, options.winograd, options.growth, store,
+    blocked = rewrite(module, network.owner, target, options, store,
                       [Fraction(b, batch) for b in batches])
     del module
     gc.collect()  # TVM's visitors refer to themselves: the weights, which have been packed, would stay
@@ -87,8 +89,8 @@ def lower(model: bytes, batch: int, batches: Sequence[int], target: Target, llvm
     # ONNX's inference is sometimes wrong (pooling with ceil_mode): the shapes that are computed count
     outputs = tuple(msgspec.structs.replace(spec, shape=shape)
                     for spec, shape in zip(network.outputs, output_shapes(legal.module), strict=True))
-    return Lowered(plan=plan, functions=functions, workloads=workloads, decisions=decisions, network=network,
-                   outputs=outputs)
+    return Lowered(plan=plan, functions=functions, workloads=workloads, decisions=decisions, errors=blocked.errors,
+                   network=network, outputs=outputs)
 
 
 def import_network(model: bytes) -> tuple[Any, Network]:

@@ -16,3 +16,6 @@ class CompileOptions(Frozen):
                     "4 or 6")] = "auto"
     growth: Annotated[float, Meta(
         ge=1.0, le=16.0, description="how many times their size in float32 the weights may take, for Winograd")] = 1.3
+    strassen: Annotated[Literal["auto", "off", "on"], Meta(
+        description="1x1 convolutions and linear layers by Strassen's algorithm: where it pays, nowhere, or wherever "
+                    "it can be")] = "auto"

@@ -13,9 +13,9 @@ from edgecls.types import Target
 Family = Literal["contraction", "reduction", "elementwise"]
 
 
-Algorithm = Literal["direct", "winograd-f2", "winograd-f4", "winograd-f6", "depthwise", "grouped", "pooling", "mean",
-                    "elementwise", "channels", "norm", "gather", "attention", "convert", "register-tile", "per-row",
-                    "default"]
+Algorithm = Literal["direct", "winograd-f2", "winograd-f4", "winograd-f6", "strassen", "depthwise", "grouped",
+                    "pooling", "mean", "elementwise", "channels", "norm", "gather", "attention", "convert",
+                    "register-tile", "per-row", "default"]
 
 
 class Workload(Frozen):
@@ -55,6 +55,11 @@ class Decision(Frozen):
     predicted_us: float | None = None
     error: float | None = None
     reason: str = ""
+
+    @property
+    def code(self) -> tuple[object, ...]:
+        """What the kernel's code depends on: layers that differ in the rest share it."""
+        return self.algorithm, self.layout, self.tile, self.strip, self.chunk
 
 
 class ScheduleProvider(Protocol):

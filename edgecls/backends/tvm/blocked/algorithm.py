@@ -10,21 +10,20 @@ import itertools
 import math
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
 
-from edgecls.backends.tvm.blocked.families import convolution, winograd, winograd_weights
+from edgecls.backends.tvm.blocked.families import convolution, strassen, winograd, winograd_weights
 from edgecls.backends.tvm.blocked.families.product import memory_bytes_per_cycle
 from edgecls.backends.tvm.blocked.families.winograd_strip import tiles
 from edgecls.backends.tvm.blocked.window import Window
+from edgecls.backends.tvm.options import CompileOptions
 from edgecls.backends.tvm.schedule import Decision
 from edgecls.backends.tvm.winograd_tiles import Tiles
 from edgecls.backends.tvm.winograd_transforms import input_transform, output_transform, relative_error
 from edgecls.types import Array, Target
-
-Choice = Literal["auto", "off", "f2", "f4", "f6"]
 
 # largest |difference| / largest |result| that one layer may add; float32 itself is at some 1e-7
 ERROR_LIMIT = 1e-4
@@ -34,15 +33,19 @@ _PRODUCT_EFFICIENCY, _TRANSFORM_EFFICIENCY = 0.95, 0.75
 _OF_MEMORY = 0.8
 # predictions closer than this are no reason to spend memory and accuracy
 _WORTH = 0.95
+# pixels and outputs on which the error of a product is measured
+_PIXELS = 64
 # most pieces that a budget is counted in, where sizes have no large common divisor
 _STEPS = 20_000
 
 
 class Way(NamedTuple):
-    """m: 0 is direct. on_device: the kernel transforms the weights, which stay as many as direct convolution has."""
+    """m: of Winograd's tiles, 0 without. on_device: the kernel transforms the weights, which stay as many as direct
+    convolution has. strassen: a 1x1 convolution by Strassen's algorithm, whose weights are as many."""
 
     m: int = 0
     on_device: bool = False
+    strassen: bool = False
 
     @property
     def values(self) -> int:
@@ -58,28 +61,28 @@ class Candidate(NamedTuple):
     bytes: int
 
 
-def choose(layers: Sequence[tuple[Window, Array]], target: Target, choice: Choice, growth: float,
+def choose(layers: Sequence[tuple[Window, Array]], target: Target, options: CompileOptions,
            batches: Sequence[Fraction] = (Fraction(1),)) -> list[Decision]:
-    """One decision per (window, OIHW weights). growth: times their size in float32 that all weights may take.
+    """One decision per (window, OIHW weights).
 
     batches: all batch sizes of the bundle, as multiples of the windows'. Their time per image counts alike, so that
     each of them comes to the same choice and all share one copy of the weights.
     """
-    candidates = [_candidates(window, target, choice, batches) for window, _ in layers]
+    candidates = [_candidates(window, target, options, batches) for window, _ in layers]
     direct = [c[0] for c in candidates]
-    budget = int(min(growth * sum(w.nbytes for _, w in layers), target.memory_mb * 1e6 * _OF_MEMORY))
-    chosen = _within(candidates, budget - sum(c.bytes for c in direct)) if choice == "auto" else [
-        c[-1] for c in candidates]
+    budget = int(min(options.growth * sum(w.nbytes for _, w in layers), target.memory_mb * 1e6 * _OF_MEMORY))
+    forced = [[c[-1]] if _forced(c[-1].way, options) else c for c in candidates]
+    chosen = _within(forced, budget - sum(c.bytes for c in direct))
     decisions = []
-    for (window, weights), own, options in zip(layers, chosen, candidates, strict=True):
+    for (window, weights), own, others in zip(layers, chosen, candidates, strict=True):
         error = None
-        while own.way.m:
+        while own.way != Way():
             error = _error(window, weights, target, own.way)
-            if error <= ERROR_LIMIT or choice != "auto":
+            if error <= ERROR_LIMIT or _forced(own.way, options):
                 break
-            smaller = [c for c in options if c.way.m < own.way.m and c.bytes <= own.bytes]
+            smaller = [c for c in others if (c.way.m < own.way.m or c.way == Way()) and c.bytes <= own.bytes]
             own, error = max(smaller, key=lambda c: (c.way.m, -c.us)), None
-        decisions.append(_decision(window, target, own, options[0], error))
+        decisions.append(_decision(window, target, own, others[0], error))
     return decisions
 
 
@@ -91,21 +94,29 @@ def copy_us(moved: int, target: Target) -> float:
 def _decision(window: Window, target: Target, own: Candidate, direct: Candidate, error: float | None) -> Decision:
     decision = _decide(window, target, own.way)
     reason, predicted = decision.reason, _predicted(window, target, own.way)
-    if own.way.m:
+    if own.way != Way():
         reason += (f"; predicted {predicted:.0f} us instead of {_predicted(window, target, Way()):.0f}, "
                    f"{(own.bytes - direct.bytes) / 1e3:+.0f} kB of weights")
     return msgspec.structs.replace(decision, predicted_us=predicted, error=error, reason=reason)
 
 
-def _candidates(window: Window, target: Target, choice: Choice, batches: Sequence[Fraction]) -> list[Candidate]:
+def _candidates(window: Window, target: Target, options: CompileOptions,
+                batches: Sequence[Fraction]) -> list[Candidate]:
     """Direct first."""
     images = [msgspec.structs.replace(window, n=int(window.n * b)) for b in batches]
     return [Candidate(way, sum(_predicted(w, target, way) / w.n for w in images) / len(images),
                       _bytes(window, target, way.values if way.m else math.prod(window.kernel)))
-            for way in _ways(window, choice)]
+            for way in _ways(window, target, options)]
 
 
-def _ways(window: Window, choice: Choice) -> list[Way]:
+def _forced(way: Way, options: CompileOptions) -> bool:
+    return options.strassen == "on" if way.strassen else options.winograd != "auto" and way.m > 0
+
+
+def _ways(window: Window, target: Target, options: CompileOptions) -> list[Way]:
+    choice = options.winograd
+    if options.strassen != "off" and strassen.applies(window, target.cpu):
+        return [Way(), Way(strassen=True)]
     if choice == "off" or not winograd.applies(window):
         return [Way()]
     if choice != "auto":
@@ -114,6 +125,8 @@ def _ways(window: Window, choice: Choice) -> list[Way]:
 
 
 def _decide(window: Window, target: Target, way: Way) -> Decision:
+    if way.strassen:
+        return strassen.decide(window, target.cpu)
     if not way.m:
         return convolution.decide(window, target.cpu)
     if way.on_device:
@@ -123,6 +136,9 @@ def _decide(window: Window, target: Target, way: Way) -> Decision:
 
 def _predicted(window: Window, target: Target, way: Way) -> float:
     """Microseconds."""
+    if way.strassen:
+        cycles = strassen.cycles(window, target.cpu, _PRODUCT_EFFICIENCY)
+        return _us(max(cycles, _bytes(window, target, 1) / memory_bytes_per_cycle(target.cpu)), target)
     return _us(_winograd_cycles(window, target, way) if way.m else _direct_cycles(window, target), target)
 
 
@@ -216,6 +232,10 @@ def _stall(sums: int, target: Target) -> float:
 
 
 def _error(window: Window, weights: Array, target: Target, way: Way) -> float:
+    if way.strassen:
+        pixels = np.random.default_rng(0).standard_normal((_PIXELS, window.ci), np.float32)
+        chosen = weights[::-(-len(weights) // _PIXELS), :, 0, 0]
+        return float(f"{strassen.relative_error(chosen[:len(chosen) // 2 * 2], pixels):.1e}")
     # it is convolved with padding 1, so that its tiles end as the layer's do
     sample = np.random.default_rng(0).standard_normal((1, window.ci, window.oh, window.ow), np.float32)
     exact = _tiles(window, _decide(window, target, way), way).exact

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 
 from edgecls.backends.tvm.blocked import neon
-from edgecls.backends.tvm.blocked.algorithm import Choice, choose, copy_us
+from edgecls.backends.tvm.blocked.algorithm import choose, copy_us
 from edgecls.backends.tvm.blocked.compose import compose_channels
 from edgecls.backends.tvm.blocked.epilogue import Epilogue
 from edgecls.backends.tvm.blocked.families import FAMILIES, convert
@@ -23,6 +23,7 @@ from edgecls.backends.tvm.blocked.groups import Group, group, last_readers
 from edgecls.backends.tvm.blocked.node import SUMS, Graph, Shape
 from edgecls.backends.tvm.blocked.simd import Simd
 from edgecls.backends.tvm.blocked.window import Window
+from edgecls.backends.tvm.options import CompileOptions
 from edgecls.backends.tvm.schedule import Decision, Workload
 from edgecls.backends.tvm.weights import WeightStore
 from edgecls.types import Array, Target
@@ -31,17 +32,18 @@ from edgecls.types import Array, Target
 @dataclass
 class Rewritten:
     """module: Relax; own kernels are calls of external functions. owner: variable -> ONNX nodes. functions, workloads,
-    decisions: of own kernels, by name."""
+    decisions: of own kernels, by name. errors: measured, of layers, by their ONNX nodes."""
 
     module: Any
     functions: dict[str, Any] = field(default_factory=dict)
     owner: dict[str, tuple[str, ...]] = field(default_factory=dict)
     workloads: dict[str, Workload] = field(default_factory=dict)
     decisions: dict[str, Decision] = field(default_factory=dict)
+    errors: dict[tuple[str, ...], float] = field(default_factory=dict)
 
 
-def rewrite(module: Any, owner: dict[str, str], target: Target, winograd_choice: Choice, growth: float,
-            store: WeightStore, batches: Sequence[Fraction] = (Fraction(1),)) -> Rewritten:
+def rewrite(module: Any, owner: dict[str, str], target: Target, options: CompileOptions, store: WeightStore,
+            batches: Sequence[Fraction] = (Fraction(1),)) -> Rewritten:
     """module: Relax operators on NCHW tensors with constants folded. Without convolutions it is returned as it is.
     batches: of the bundle, as multiples of the module's.
 
@@ -55,7 +57,7 @@ def rewrite(module: Any, owner: dict[str, str], target: Target, winograd_choice:
     rewriter.keep(module)
     convolutions = [g for g in groups if g.anchor.kind == "convolution"]
     shapes = [rewriter.geometry(g) for g in convolutions]
-    decisions = choose(shapes, target, winograd_choice, growth, batches)
+    decisions = choose(shapes, target, options, batches)
     rewriter.planned = {g.result: (*shape, d) for g, shape, d in zip(convolutions, shapes, decisions, strict=True)}
     return rewriter.run(groups)
 
@@ -152,8 +154,11 @@ class _Rewriter:
             kernel="", family="contraction" if plan.multiply_adds else "elementwise", shapes=(found.shape,),
             spatial=(c, h, w), reduction=(), columns=None, rows=None, flops=2 * plan.multiply_adds), plan.decision,
             in_place)
-        return self._emit_call(name, [*plan.arguments, *operands], shape,
-                               [*found.anchor.passed, *(m.variable for m in found.members)])
+        variable = self._emit_call(name, [*plan.arguments, *operands], shape,
+                                   [*found.anchor.passed, *(m.variable for m in found.members)])
+        if plan.decision.error is not None:
+            self.done.errors[self.done.owner.get(variable.name, ())] = plan.decision.error
+        return variable
 
     def _overwritten(self, found: Group, epilogue: Epilogue) -> str:
         """The parameter that the result may replace: not read elsewhere in the group, nor by later ones. "" if none."""

@@ -129,9 +129,10 @@ class Simd:
         """A number that LLVM, with `by_element`, does not know."""
         return self.secret(number, dtype)()
 
-    def secret(self, number: int, dtype: str = "int32") -> Callable[[], Expr]:
-        """Reads the hidden number again at each call: what depends on it stays where it is, even in a loop."""
-        if not self.by_element:
+    def secret(self, number: int, dtype: str = "int32", everywhere: bool = False) -> Callable[[], Expr]:
+        """Reads the hidden number again at each call: what depends on it stays where it is, even in a loop. everywhere:
+        not only with `by_element`."""
+        if not self.by_element and not everywhere:
             return lambda: number
         buffer = self.tir.decl_buffer((1,), dtype, self.name("hidden"))
         self._body.append(self.tir.AllocBuffer(buffer, {"tirx.volatile": True}))

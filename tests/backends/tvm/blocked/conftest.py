@@ -49,11 +49,12 @@ def devices() -> Iterator[Callable[[str], Device]]:
 
 @pytest.fixture
 def check(devices: Callable[[str], Device], tmp_path: Path) -> Check:
-    """check(network, target, batch, winograd): its answers are ONNX Runtime's, its layers run as it says."""
+    """check(network, target, batch, winograd, strassen): its answers are ONNX Runtime's, its layers run as it says."""
 
-    def checked(net: Network, target: str = "native", batch: int = 1, winograd: str = "off") -> Artifact:
+    def checked(net: Network, target: str = "native", batch: int = 1, winograd: str = "off",
+                strassen: str = "auto") -> Artifact:
         graph = net.graph()
-        options = CompileOptions(winograd=winograd)
+        options = CompileOptions(winograd=winograd, strassen=strassen)
         artifact = open_bundle(TvmBackend().compile(optimize_graph(graph, (batch,)), target_of(target), options,
                                                     tmp_path / "network.ecls").path)
         check_families(net, artifact)
@@ -78,8 +79,8 @@ def transform_on_device(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a choice of Winograd is forced, its kernels transform the weights: of two blocks of channels at a time, so
     that layers of few channels have several chunks."""
     monkeypatch.setattr(winograd_weights, "chunk", lambda window, cpu, m, vectors: cpu.vector_bits // 16)
-    monkeypatch.setattr(algorithm, "_ways", lambda window, choice: [Way()] + (
-        [Way(int(choice[1:]), True)] if applies(window) else []))
+    monkeypatch.setattr(algorithm, "_ways", lambda window, target, options: [Way()] + (
+        [Way(int(options.winograd[1:]), True)] if applies(window) else []))
 
 
 def check_families(net: Network, artifact: Artifact) -> None:

@@ -41,6 +41,18 @@ def groups() -> Network:
     return net
 
 
+def linear() -> Network:
+    """Pointwise convolutions whose halves are whole vectors, of an odd and of an even image, and what follows them."""
+    net = Network(64, 7, 7)
+    x = net.convolution(net.x, 96, (1, 1))
+    y = net.combine("Add", net.convolution(net.convolution(x, 120, (1, 1)), 96, (1, 1), bias=False), x)
+    net.output(net.apply("Silu", net.convolution(y, 64, (1, 1))))
+    net.output(net.apply("Erf", net.convolution(net.pool(y, "max", (2, 2), (1, 1)), 32, (1, 1))))
+    net.output(y)
+    net.expected.clear()  # which way they run is not for them to say
+    return net
+
+
 def small() -> Network:
     """One pixel, one channel, and images smaller than the window."""
     net = Network(1, 1, 3)

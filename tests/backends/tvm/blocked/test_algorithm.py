@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from edgecls.backends.tvm import CompileOptions
 from edgecls.backends.tvm.blocked import algorithm
 from edgecls.backends.tvm.blocked.algorithm import ERROR_LIMIT, choose
 from edgecls.backends.tvm.blocked.families import winograd_weights
@@ -24,6 +25,10 @@ LARGE = Window(n=1, ci=64, co=64, h=56, w=56, kernel=(3, 3), pad=(1, 1, 1, 1))
 SMALL = msgspec.structs.replace(LARGE, ci=512, co=512, h=7, w=7)
 
 
+def options(winograd: str, growth: float = GROWTH, strassen: str = "auto") -> CompileOptions:
+    return msgspec.convert({"winograd": winograd, "growth": growth, "strassen": strassen}, CompileOptions)
+
+
 def layer(window: Window) -> tuple[Window, Array]:
     shape = (window.co, window.ci // window.groups, *window.kernel)
     return window, np.random.default_rng(0).standard_normal(shape).astype(np.float32)
@@ -34,18 +39,42 @@ def test_a_forced_choice_holds_wherever_it_can(m: str) -> None:
     windows = [LARGE, msgspec.structs.replace(LARGE, h=1, w=2), msgspec.structs.replace(LARGE, stride=(2, 2)),
                msgspec.structs.replace(LARGE, dilation=(2, 2)), msgspec.structs.replace(LARGE, kernel=(1, 1)),
                msgspec.structs.replace(LARGE, pad=(2, 2, 2, 2))]
-    chosen = [d.algorithm for d in choose([layer(w) for w in windows], TARGET, m, GROWTH)]  # type: ignore[arg-type]
+    chosen = [d.algorithm for d in choose([layer(w) for w in windows], TARGET, options(m, GROWTH))]
     assert chosen == [f"winograd-{m}"] * 2 + ["direct"] * 4
 
 
 def test_off_is_direct() -> None:
-    assert [d.algorithm for d in choose([layer(LARGE)], TARGET, "off", GROWTH)] == ["direct"]
+    assert [d.algorithm for d in choose([layer(LARGE)], TARGET, options("off", GROWTH))] == ["direct"]
+
+
+LINEAR = Window(n=1, ci=384, co=1536, h=197, w=1, kernel=(1, 1))
+
+
+def test_large_products_are_strassens_on_x86() -> None:
+    x86 = load_target("x86-64-avx512")
+    narrow, single, odd = (msgspec.structs.replace(LINEAR, **change) for change in (
+        {"ci": 16}, {"h": 1}, {"co": 16 * 3}))
+    layers = [layer(w) for w in (LINEAR, narrow, single, odd)]
+    assert [d.algorithm for d in choose(layers, x86, options("auto"))] == ["strassen", *["direct"] * 3]
+    assert {d.algorithm for d in choose(layers, x86, options("auto", strassen="off"))} == {"direct"}
+    assert {d.algorithm for d in choose(layers, TARGET, options("auto"))} == {"direct"}
+    small = msgspec.structs.replace(LINEAR, ci=32, co=32, h=3)
+    assert choose([layer(small)], x86, options("auto"))[0].algorithm == "direct"
+    assert choose([layer(small)], x86, options("auto", strassen="on"))[0].algorithm == "strassen"
+
+
+def test_strassens_error_is_that_of_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    x86 = load_target("x86-64-avx512")
+    window, weights = layer(LINEAR)
+    assert 1e-8 < (choose([(window, weights)], x86, options("auto"))[0].error or 0.0) < 1e-6
+    monkeypatch.setattr(algorithm, "_error", lambda window, weights, target, way: 1.0)
+    assert choose([(window, weights)], x86, options("auto"))[0].algorithm == "direct"
 
 
 def test_auto_stays_under_its_budgets() -> None:
     layers = [layer(LARGE), layer(msgspec.structs.replace(LARGE, co=128)),
               layer(msgspec.structs.replace(LARGE, ci=256, co=256, h=14, w=14))]
-    decisions = choose(layers, TARGET, "auto", GROWTH)
+    decisions = choose(layers, TARGET, options("auto", GROWTH))
     values = [9 if d.algorithm == "direct" or d.chunk else (int(d.algorithm[-1]) + 2) ** 2 for d in decisions]
     packed = sum(math.prod(w.shape[:2]) * v * 4 for (_, w), v in zip(layers, values, strict=True))
     assert packed <= GROWTH * sum(w.nbytes for _, w in layers)
@@ -54,26 +83,26 @@ def test_auto_stays_under_its_budgets() -> None:
 
 
 def test_an_error_beyond_the_limit_falls_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert choose([layer(LARGE)], TARGET, "auto", 100.0)[0].algorithm != "direct"
+    assert choose([layer(LARGE)], TARGET, options("auto", 16.0))[0].algorithm != "direct"
     monkeypatch.setattr(algorithm, "_error", lambda window, weights, target, way: 1.0 if way.m > 2 else 1e-6)
-    compiled, on_device = (choose([layer(LARGE)], TARGET, "auto", growth)[0] for growth in (100.0, 1.0))
+    compiled, on_device = (choose([layer(LARGE)], TARGET, options("auto", growth))[0] for growth in (16.0, 1.0))
     assert (compiled.algorithm, compiled.chunk) == ("winograd-f2", 0)
     assert on_device.algorithm == "winograd-f2" and on_device.chunk
     monkeypatch.setattr(algorithm, "_error", lambda window, weights, target, way: 1.0)
-    assert choose([layer(LARGE)], TARGET, "auto", 100.0)[0].algorithm == "direct"
+    assert choose([layer(LARGE)], TARGET, options("auto", 16.0))[0].algorithm == "direct"
 
 
 def test_the_error_is_that_of_the_weights_as_they_are_transformed() -> None:
     window, weights = layer(SMALL)
     sample = np.random.default_rng(0).standard_normal((1, window.ci, window.h, window.w), np.float32)
-    decision = choose([(window, weights)], TARGET, "auto", 1.0)[0]
+    decision = choose([(window, weights)], TARGET, options("auto", 1.0))[0]
     assert decision.error == pytest.approx(relative_error(weights, int(decision.algorithm[-1]), sample, True), rel=0.05)
 
 
 def test_without_bytes_to_spare_the_kernel_transforms_the_weights() -> None:
     """Each free change is made, whatever the others would cost."""
     layers = [layer(w) for w in (LARGE, SMALL, msgspec.structs.replace(LARGE, ci=256, co=256, h=14, w=14))]
-    decisions = choose(layers, TARGET, "auto", 1.0)
+    decisions = choose(layers, TARGET, options("auto", 1.0))
     assert all(d.algorithm.startswith("winograd") and d.chunk for d in decisions)
     assert all("+0 kB of weights" in d.reason and "on the device" in d.reason for d in decisions)
 
@@ -82,7 +111,7 @@ def test_without_bytes_to_spare_the_kernel_transforms_the_weights() -> None:
 def test_bytes_are_spent_where_they_save_time(target: str) -> None:
     """Transforming weights again for each inference takes time."""
     cpu, window = load_target(target), msgspec.structs.replace(LARGE, ci=128, co=128, h=28, w=28)
-    free, spent = (choose([layer(window)], cpu, "auto", growth)[0] for growth in (1.0, 10.0))
+    free, spent = (choose([layer(window)], cpu, options("auto", growth))[0] for growth in (1.0, 10.0))
     assert free.chunk and not spent.chunk
     assert free.predicted_us and spent.predicted_us and spent.predicted_us < free.predicted_us
 
@@ -91,7 +120,7 @@ def test_a_budget_for_one_goes_where_it_gains_most() -> None:
     """The free change of one layer neither keeps it from a better one nor takes the bytes of another."""
     layers = [layer(SMALL), layer(SMALL)]
     growth = 1 + 1.05 * (36 - 9) / 9 / 2  # for F(4) once
-    decisions = choose(layers, TARGET, "auto", growth)
+    decisions = choose(layers, TARGET, options("auto", growth))
     assert sorted(bool(d.chunk) for d in decisions) == [False, True]
 
 
@@ -115,7 +144,7 @@ def test_all_batch_sizes_come_to_the_same_choice(monkeypatch: pytest.MonkeyPatch
 
     def chosen(batch: int, known: tuple[int, ...]) -> str:
         images = [layer(msgspec.structs.replace(LARGE, n=batch))]
-        return choose(images, TARGET, "auto", 4.0, [Fraction(b, batch) for b in known])[0].algorithm
+        return choose(images, TARGET, options("auto", 4.0), [Fraction(b, batch) for b in known])[0].algorithm
 
     assert chosen(1, (1,)) == "direct" != chosen(16, (16,))
     assert chosen(1, (1, 16)) == chosen(16, (1, 16))
@@ -124,5 +153,5 @@ def test_all_batch_sizes_come_to_the_same_choice(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("co", [49, 67])
 def test_free_changes_need_no_bytes_where_padding_has_used_them_up(co: int) -> None:
     """Packed weights of channels that do not fill vectors are more than the network's, and so may be over the limit."""
-    decision, = choose([layer(msgspec.structs.replace(LARGE, co=co, h=28, w=28))], TARGET, "auto", 1.0)
+    decision, = choose([layer(msgspec.structs.replace(LARGE, co=co, h=28, w=28))], TARGET, options("auto", 1.0))
     assert decision.chunk and "+0 kB of weights" in decision.reason

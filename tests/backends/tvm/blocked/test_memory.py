@@ -16,14 +16,14 @@ from edgecls.targets import load_target
 from edgecls.toolchain import find_toolchain
 from edgecls.types import Artifact
 from tests.backends.tvm.blocked.conftest import transform_on_device
-from tests.backends.tvm.blocked.fixed import NETWORKS, products
+from tests.backends.tvm.blocked.fixed import NETWORKS, linear, products
 from tests.backends.tvm.blocked.transformers import NETWORKS as TRANSFORMERS
 from tests.runtime_c import tiny
 
 CASES = [pytest.param(name, marks=pytest.mark.slow if name in ("epilogues", "mixed") else ())
-         for name in (*NETWORKS, "f2", "f4", "f6", "f2-device", "f4-device", "f6-device",
+         for name in (*NETWORKS, "f2", "f4", "f6", "f2-device", "f4-device", "f6-device", "linear",
                       *(f"attention-{n}" for n in TRANSFORMERS))]
-SMALL = ("small", "f4", "f4-device", "attention-plain", "attention-windows")
+SMALL = ("small", "linear", "f4", "f4-device", "attention-plain", "attention-windows")
 
 
 # assembly is AArch64's alone
@@ -46,9 +46,10 @@ def guards(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str | Pa
 
 def compiled(name: str, target: str, folder: Path) -> Artifact:
     size = name.removesuffix("-device")
-    net = (NETWORKS[name]() if name in NETWORKS else products(size) if size in ("f2", "f4", "f6")
-           else TRANSFORMERS[name.removeprefix("attention-")](1))
-    options = CompileOptions(winograd=size if size in ("f2", "f4", "f6") else "off")
+    net = (linear() if name == "linear" else NETWORKS[name]() if name in NETWORKS
+           else products(size) if size in ("f2", "f4", "f6") else TRANSFORMERS[name.removeprefix("attention-")](1))
+    options = CompileOptions(winograd=size if size in ("f2", "f4", "f6") else "off",
+                             strassen="on" if name == "linear" else "auto")
     graph = optimize_graph(net.graph(), (11,) if name == "dense" else (1,))
     artifact = TvmBackend().compile(graph, load_target(target), options, folder / "m.ecls")
     for member in ("model.so", "weights.bin"):

@@ -267,8 +267,8 @@ class _Task:
         come from memory."""
         if self.simd.by_element:
             return
-        numbers = [self._number(groups, heads) for groups, heads in self.shape.biases]
-        for buffer, number in zip([*self.biases, *self.gate[1:]], [*numbers, *[self.head] * bool(self.gate)], strict=True):
+        added = [(bias, self._number(*shape)) for bias, shape in zip(self.biases, self.shape.biases, strict=True)]
+        for buffer, number in [*added, *((summand, self.head) for summand in self.gate[1:])]:
             self.simd.fetch(buffer, self._weight(number, self.row + self.size + r, column))
 
     def _finish(self, r: Expr, inverse: Expr) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from msgspec import structs
 
 from edgecls.backends.tvm.blocked.epilogue import Epilogue
-from edgecls.backends.tvm.blocked.families import dense, winograd, winograd_weights
+from edgecls.backends.tvm.blocked.families import dense, strassen, winograd, winograd_weights
 from edgecls.backends.tvm.blocked.families.family import Plan, Tensors
 from edgecls.backends.tvm.blocked.families.product import Ahead, parts, product_cost, product_rows, product_vectors
 from edgecls.backends.tvm.blocked.families.row_of_tiles import RowOfTiles, columns_of
@@ -127,6 +127,8 @@ def reads_rows_first(window: Window, cpu: Cpu) -> bool:
 def plan(found: Group, tensors: Tensors) -> Plan:
     window, weights, decision = tensors.chosen(found)
     data = found.anchor.inputs[0]
+    if decision.algorithm == "strassen":
+        return strassen.plan(window, weights, decision, data, tensors)
     if decision.chunk:
         return winograd_weights.plan(window, weights, decision, data, tensors)
     if decision.algorithm != "direct":

@@ -164,6 +164,6 @@ def plan(window: Window, weights: Array, decision: Decision, data: Any, tensors:
                              Factors.of(window, m, False, tensors.lanes).array])
     return Plan(f"conv3x3_f{m}", decision, (tensors.block(data), packed),
                 lambda simd, epilogue: emit(simd, window, decision, epilogue, m, tensors.cpu.cores),
-                (window, decision), window.multiply_adds,
+                (window, decision.code), window.multiply_adds,
                 # the last strip computes some tiles again where the strips do not divide them
                 in_place=math.prod(tiles(window, m)) % decision.strip == 0)

@@ -229,7 +229,7 @@ def plan(window: Window, weights: Array, decision: Decision, data: Any, tensors:
     m = int(decision.algorithm[-1])
     packed = np.concatenate([pack(weights, m, tensors.lanes), Factors.of(window, m, True, tensors.lanes).array])
     return Plan(f"conv3x3_f{m}", decision, (tensors.block(data), packed),
-                lambda simd, epilogue: emit(simd, window, decision, epilogue, m), (window, decision),
+                lambda simd, epilogue: emit(simd, window, decision, epilogue, m), (window, decision.code),
                 window.multiply_adds,
                 # the last strip computes some tiles again where the strips do not divide them
                 in_place=window.n * math.prod(tiles(window, m)) % decision.strip == 0)

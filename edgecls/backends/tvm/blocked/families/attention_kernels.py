@@ -56,12 +56,14 @@ class Shape:
 @dataclass(frozen=True)
 class Tiles:
     """queries: of one task. score and weigh: the register tiles of both products, queries x vectors. whole: scores of
-    all keys are in the first, and stay in registers until they are weights."""
+    all keys are in the first, and stay in registers until they are weights. copied: the values are brought in order
+    before anything is computed."""
 
     queries: int
     score: tuple[int, int]
     weigh: tuple[int, int]
     whole: bool = False
+    copied: bool = False
 
 
 def emit_keys(simd: Simd, shape: Shape, place: Place, scale: float) -> Any:
@@ -167,7 +169,7 @@ class _Task:
         self.scores = simd.scratch("scores", self.size * self.columns * simd.lanes)
         self.inverse = simd.scratch("inverse", self.size * simd.lanes)
         self.depth = -(-shape.depth // simd.lanes)
-        self.value = simd.scratch("value", shape.columns * self.depth * simd.lanes) if self.tiles.whole else None
+        self.value = simd.scratch("value", shape.columns * self.depth * simd.lanes) if self.tiles.copied else None
 
     def run(self, out: Any, result: Place) -> None:
         simd, tiles = self.simd, self.tiles

@@ -19,6 +19,9 @@ from edgecls.backends.tvm.blocked.window import balanced
 _UNROLLED = 256
 # vectors per step of the softmax: independent chains of a maximum, an exponential, a sum
 _CHAINS = 4
+# floats that TVM gives memory of their own. Less is on the stack: LLVM knows that no assembly writes there, and reads
+# before a loop, into registers that are not free, what it needs in it
+_STACK = 256
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ def emit_keys(simd: Simd, shape: Shape, place: Place, scale: float) -> Any:
             unit = simd.bind((image * shape.groups + group) * shape.heads + head)
             base = simd.bind((unit * vectors + start // lanes + vector) * (size * lanes))
             for together, first, width in pieces(size, lanes):
-                with simd.loop(together) as step:
+                with simd.loop(together, rolled=True) as step:
                     block = simd.bind(first // lanes + step)
                     rows = [simd.load(tokens.buffer, tokens.at(image, group, head, block, start + vector * lanes + t))
                             if t < filled else simd.number(0.0) for t in range(lanes)]
@@ -165,11 +168,11 @@ class _Task:
         simd, shape = self.simd, self.shape
         self.columns = -(-shape.columns // simd.lanes)
         self.channels = -(-shape.size // simd.lanes)
-        self.query = simd.scratch("query", self.size * self.channels * simd.lanes)
-        self.scores = simd.scratch("scores", self.size * self.columns * simd.lanes)
-        self.inverse = simd.scratch("inverse", self.size * simd.lanes)
+        self.query = self._scratch("query", self.size * self.channels)
+        self.scores = self._scratch("scores", self.size * self.columns)
+        self.inverse = self._scratch("inverse", self.size)
         self.depth = -(-shape.depth // simd.lanes)
-        self.value = simd.scratch("value", shape.columns * self.depth * simd.lanes) if self.tiles.copied else None
+        self.value = self._scratch("value", shape.columns * self.depth) if self.tiles.copied else None
 
     def run(self, out: Any, result: Place) -> None:
         simd, tiles = self.simd, self.tiles
@@ -181,14 +184,14 @@ class _Task:
                 self.score_and_weights(first, rows)
                 continue
             for count, start, vectors in pieces(self.columns, tiles.score[1]):
-                with simd.loop(count) as step:
+                with simd.loop(count, rolled=True) as step:
                     self.score(first, rows, simd.bind(start + step * vectors), vectors)
         if not tiles.whole:
-            with simd.loop(self.size) as r:
+            with simd.loop(self.size) as r, simd.constants():
                 self.softmax(r)
         for first, rows in self._parts(tiles.weigh[0]):
             for count, start, vectors in pieces(self.depth, tiles.weigh[1]):
-                with simd.loop(count) as step:
+                with simd.loop(count, rolled=True) as step:
                     self.weigh(out, result, first, rows, simd.bind(start + step * vectors), vectors)
 
     def _parts(self, most: int) -> Iterator[tuple[Expr, int]]:
@@ -307,6 +310,10 @@ class _Task:
 
     # ---- parts
 
+    def _scratch(self, name: str, vectors: int) -> Any:
+        size = vectors * self.simd.lanes
+        return self.simd.scratch(name, max(size, _STACK) if self.simd.assembly else size)
+
     def _weight(self, number: Expr, row: Expr, column: Expr) -> Expr:
         """Where vector `column` of a row of biases is."""
         return ((number * self.shape.rows + row) * self.columns + column) * self.simd.lanes
@@ -355,7 +362,7 @@ class _Task:
         chains = min(_CHAINS, self.columns)
         parts = [simd.register(start) for _ in range(chains)]
         for steps, first, size in pieces(self.columns, chains):
-            with simd.loop(steps) as step:
+            with simd.loop(steps, rolled=True) as step:
                 for i in range(size):
                     value = term(simd.bind(first + step * chains + i))
                     simd.assign(parts[i], combine(simd.value(parts[i]), value))

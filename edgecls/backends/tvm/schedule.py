@@ -14,8 +14,8 @@ Family = Literal["contraction", "reduction", "elementwise"]
 
 
 Algorithm = Literal["direct", "winograd-f2", "winograd-f4", "winograd-f6", "depthwise", "grouped", "pooling", "mean",
-                    "elementwise", "channels", "norm", "gather", "attention", "convert", "register-tile", "per-row",
-                    "default"]
+                    "elementwise", "channels", "norm", "gather", "attention", "matmul", "convert",
+                    "register-tile", "per-row", "default"]
 
 
 class Workload(Frozen):

@@ -18,6 +18,7 @@ from edgecls.backends.tvm.blocked.families import (
     convolution,
     depthwise,
     elementwise,
+    matmul,
     norm,
     winograd,
     winograd_weights,
@@ -227,6 +228,16 @@ def test_attention_is_mostly_fmas_never_spills_and_calls_nothing(shape: Shape, p
                          ids=["vit", "swin"])
 def test_keys_are_transposed_in_registers(shape: Shape, place: Place, board: Target) -> None:
     assert not spills(assembly(emit_keys(simd(), shape, place, 0.125), board))
+
+
+@pytest.mark.parametrize("sides", [(3, 197, 64, 197), (3, 197, 197, 64), (3, 64, 197, 64)])
+def test_products_of_tensors_are_mostly_fmas_and_never_spill(sides: tuple[int, int, int, int], board: Target) -> None:
+    matrices = matmul.Matrices(*sides)
+    text = assembly(matmul.emit(simd(), matrices, matmul.decide(matrices, board.cpu)), board)
+    shares = [sum("\tfmla" in x for x in loop) / len(loop) for loop in innermost_loops(text)
+              if sum(bool(re.match(r"\tfmla\t.*\.s\[\d\]", x)) for x in loop) >= 32]
+    assert shares and min(shares) >= 0.85
+    assert not spills(text) + spills(assembly(matmul.emit_packed(simd(), matrices), board))
 
 
 def test_no_kernel_calls_anything_but_the_runtime(board: Target) -> None:

@@ -14,7 +14,7 @@ Family = Literal["contraction", "reduction", "elementwise"]
 
 
 Algorithm = Literal["direct", "winograd-f2", "winograd-f4", "winograd-f6", "strassen", "depthwise", "grouped",
-                    "pooling", "mean", "elementwise", "channels", "norm", "gather", "attention", "convert",
+                    "pooling", "mean", "elementwise", "channels", "norm", "gather", "attention", "matmul", "convert",
                     "register-tile", "per-row", "default"]
 
 

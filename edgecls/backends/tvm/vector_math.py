@@ -18,10 +18,12 @@ reductions are those of Cephes (Moshier) and of Cody and Waite, "Software Manual
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from edgecls.backends.tvm.environment import import_tvm
+
+Constant = Callable[[float], Any]
 
 _LOG2_E = 1.4426950216293335
 # ln 2 in two parts; the upper has 9 bits, so that its product with a whole number up to 2^15 is exact
@@ -75,16 +77,17 @@ def exp(x: Any) -> Any:
     return steps.result((growth + 1.0) * power)
 
 
-def sigmoid(x: Any) -> Any:
+def sigmoid(x: Any, constant: Constant = float) -> Any:
     """1 / (1 + exp(-x)), x in [-88.37, 88]; 0 below.
 
-    There n is 128 and the power inf, with -89 for x, where expm1(r) is positive: inf - inf does not arise.
+    There n is 128 and the power inf, with -89 for x, where expm1(r) is positive: inf - inf does not arise. constant:
+    what stands for a number.
     """
     steps = Steps()
     x = steps.bind(x)
-    x = steps.bind(_at_most(x, 88.0))
-    x = steps.bind(limited(x < -88.37, -89.0, x))
-    return steps.result(1.0 / _one_and_exp(steps, x, -1))
+    x = steps.bind(_at_most(x, constant(88.0)))
+    x = steps.bind(limited(x < constant(-88.37), constant(-89.0), x))
+    return steps.result(constant(1.0) / _one_and_exp(steps, x, -1, constant))
 
 
 def tanh(x: Any) -> Any:
@@ -114,46 +117,48 @@ def erf(x: Any) -> Any:
     return steps.result(with_sign(_split(magnitude, 1.2, inner, 1.0 - root * root), x))
 
 
-def gelu(x: Any) -> Any:
+def gelu(x: Any, constant: Constant = float) -> Any:
     """x Phi(x) = max(x, 0) - a (1 - Phi(a)), a = |x|: Hendrycks and Gimpel, "Gaussian Error Linear Units" (2016).
 
-    a is limited to 5.6, from where on the second term is below 7e-8.
+    a is limited to 5.6, from where on the second term is below 7e-8. constant: what stands for a number.
     """
     tvm = import_tvm()
     steps = Steps()
     x = steps.bind(x)
-    magnitude = steps.bind(_at_most(steps.bind(absolute(x)), _GELU_END))
-    root = steps.bind(polynomial(magnitude, _GELU))
+    magnitude = steps.bind(_at_most(steps.bind(absolute(x)), constant(_GELU_END)))
+    root = steps.bind(polynomial(magnitude, [constant(c) for c in _GELU]))
     root = steps.bind(root * root)
     root = steps.bind(root * root)
     return steps.result(tvm.tirx.Max(x, tvm.tirx.const(0.0, x.ty)) - magnitude * (root * root))
 
 
-def silu(x: Any) -> Any:
+def silu(x: Any, constant: Constant = float) -> Any:
     """x / (1 + exp(-x)): Elfwing, Uchibe and Doya, "Sigmoid-Weighted Linear Units" (2017). exp(-x) = 2^n * 2^f.
 
-    x is at least -87, from where on the result is above -2e-36, and in the exponent at most 87.
+    x is at least -87, from where on the result is above -2e-36, and in the exponent at most 87. constant: what stands
+    for a number.
     """
     tvm = import_tvm()
     steps = Steps()
     x = steps.bind(x)
-    x = steps.bind(limited(x < -87.0, -87.0, x))
-    bounded = steps.bind(_at_most(x, 87.0))
-    biased = _ROUND + _EXPONENT_BIAS
-    rounded = steps.bind(bounded * -_LOG2_E + biased)
-    power = polynomial(steps.bind(bounded * -_LOG2_E - (rounded - biased)), _EXP2)
+    least, biased, scale = constant(-87.0), constant(_ROUND + _EXPONENT_BIAS), constant(-_LOG2_E)
+    x = steps.bind(limited(x < least, least, x))
+    bounded = steps.bind(_at_most(x, constant(87.0)))
+    rounded = steps.bind(bounded * scale + biased)
+    power = polynomial(steps.bind(bounded * scale - (rounded - biased)), [constant(c) for c in _EXP2])
     whole = tvm.tirx.reinterpret(x.ty, tvm.tirx.reinterpret(_integers(x), rounded) << _MANTISSA_BITS)
-    return steps.result(x / (power * whole + 1.0))
+    return steps.result(x / (power * whole + constant(1.0)))
 
 
-def exp2_down(x: Any) -> Any:
-    """2^x for x <= 0: 2^n * 2^f, n = round(x). At least 2^-126."""
+def exp2_down(x: Any, constant: Constant = float) -> Any:
+    """2^x for x <= 0: 2^n * 2^f, n = round(x). At least 2^-126. constant: what stands for a number."""
     tvm = import_tvm()
     steps = Steps()
     x = steps.bind(x)
-    x = steps.bind(limited(x < -126.0, -126.0, x))
-    rounded = steps.bind(x + _ROUND)
-    power = polynomial(steps.bind(x - (rounded - _ROUND)), _EXP2)
+    least, shift = constant(-126.0), constant(_ROUND)
+    x = steps.bind(limited(x < least, least, x))
+    rounded = steps.bind(x + shift)
+    power = polynomial(steps.bind(x - (rounded - shift)), [constant(c) for c in _EXP2])
     exponent = tvm.tirx.reinterpret(_integers(x), rounded) << _MANTISSA_BITS
     return steps.result(tvm.tirx.reinterpret(x.ty, tvm.tirx.reinterpret(_integers(x), power) + exponent))
 
@@ -236,29 +241,29 @@ class Steps:
         return value
 
 
-def _one_and_exp(steps: Steps, x: Any, factor: int) -> Any:
+def _one_and_exp(steps: Steps, x: Any, factor: int, constant: Constant = float) -> Any:
     """1 + exp(factor * x) = (2^n * expm1(r) + 1) + 2^n, r in [-ln 2 / 2, ln 2 / 2]: no 1 is lost beside a large 2^n."""
-    growth, power = _exp(steps, x, factor, _EXP_AROUND, _NEAREST)
-    return (growth * power + 1.0) + power
+    growth, power = _exp(steps, x, factor, _EXP_AROUND, _NEAREST, constant)
+    return (growth * power + constant(1.0)) + power
 
 
-def _exp(steps: Steps, x: Any, factor: int, coefficients: Sequence[float], shift: float) -> tuple[Any, Any]:
+def _exp(steps: Steps, x: Any, factor: int, coefficients: Sequence[float], shift: float,
+         constant: Constant = float) -> tuple[Any, Any]:
     """expm1(r) and 2^n: factor * x = n * ln 2 + r, n = round(factor * x * log2(e) + shift) in [-127, 128].
 
     The factor, a power of two or its negative, goes into the constants. For -127 and 128 the power is 0 and inf.
     """
     tvm = import_tvm()
-    biased = _ROUND + _EXPONENT_BIAS
-    rounded = steps.bind(x * (factor * _LOG2_E) + (shift + biased) if shift == _NEAREST
-                         else x * (factor * _LOG2_E) + shift + biased)
+    biased, scale = constant(_ROUND + _EXPONENT_BIAS), constant(factor * _LOG2_E)
+    rounded = steps.bind(x * scale + biased if shift == _NEAREST else x * scale + shift + biased)
     n = steps.bind(rounded - biased)
-    r = steps.bind(x - n * (_LN2_HIGH / factor) - n * (_LN2_LOW / factor))
+    r = steps.bind(x - n * constant(_LN2_HIGH / factor) - n * constant(_LN2_LOW / factor))
     bits = tvm.tirx.reinterpret(_integers(x), rounded) << _MANTISSA_BITS
-    growth = r * polynomial(r, [c * factor ** (i + 1) for i, c in enumerate(coefficients)])
+    growth = r * polynomial(r, [constant(c * factor ** (i + 1)) for i, c in enumerate(coefficients)])
     return growth, steps.bind(tvm.tirx.reinterpret(x.ty, bits))
 
 
-def polynomial(x: Any, coefficients: Sequence[float]) -> Any:
+def polynomial(x: Any, coefficients: Sequence[Any]) -> Any:
     """Horner's rule; lowest power first."""
     *rest, value = coefficients
     for c in reversed(rest):
@@ -266,15 +271,15 @@ def polynomial(x: Any, coefficients: Sequence[float]) -> Any:
     return value
 
 
-def _at_most(x: Any, high: float) -> Any:
+def _at_most(x: Any, high: Any) -> Any:
     """NaN stays."""
     return limited(x > high, high, x)
 
 
-def limited(beyond: Any, limit: float, x: Any) -> Any:
+def limited(beyond: Any, limit: Any, x: Any) -> Any:
     """x, or limit where the comparison, false for NaN, says so."""
     tvm = import_tvm()
-    return tvm.tirx.Select(beyond, tvm.tirx.const(limit, x.ty), x)
+    return tvm.tirx.Select(beyond, tvm.tirx.const(limit, x.ty) if isinstance(limit, float) else limit, x)
 
 
 def _split(magnitude: Any, at: float, inner: Any, outer: Any) -> Any:

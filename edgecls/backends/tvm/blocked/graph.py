@@ -82,8 +82,10 @@ class _Reader:
         node = _READERS[name](self, variable, value) if name in _READERS and self._as_images(name, value) else None
         if node and node.kind == "elementwise":
             keep_form(self, node)
-        return node or read_tokens(self, variable, value) or (
-            read_attention(self, variable, value) if name == "relax.matmul" else None)
+        node = node or read_tokens(self, variable, value)
+        if node or name != "relax.matmul":
+            return node
+        return read_attention(self, variable, value) or _product(self, variable, value)
 
     def _as_images(self, name: str, value: Any) -> bool:
         """Whether all tensors have the form that the readers here expect."""
@@ -245,6 +247,17 @@ def _matmul(reader: _Reader, variable: Any, call: Any) -> Node | None:
     window = Window(n=n, ci=k, co=weights.shape[1], h=1, w=1, kernel=(1, 1))
     return Node(variable, call, "convolution", (data,), _shape(variable), window=window,
                 weights=weights.T[:, :, None, None])
+
+
+def _product(reader: _Reader, variable: Any, call: Any) -> Node | None:
+    """Of as many matrices on both sides, both computed."""
+    left, right = (reader.given(a) for a in call.args)
+    if isinstance(left, np.ndarray) or isinstance(right, np.ndarray):
+        return None
+    first, second, shape = _shape(left), _shape(right), _shape(variable)
+    if min(len(first), len(second)) < 2 or first[:-2] != second[:-2] or 0 in (*first, *second):
+        return None
+    return Node(variable, call, "matmul", (left, right), shape, inner=first[-1])
 
 
 def _reshape(reader: _Reader, variable: Any, call: Any) -> Node | None:

@@ -11,7 +11,7 @@ import numpy as np
 from edgecls.backends.tvm.blocked.expression import TILE, Apply, Expression, Number, Operand, Spread
 from edgecls.backends.tvm.blocked.form import Form
 from edgecls.backends.tvm.blocked.graph import variables
-from edgecls.backends.tvm.blocked.node import Graph, Node, Shape
+from edgecls.backends.tvm.blocked.node import PLAIN, Graph, Node, Shape
 from edgecls.types import Array
 
 
@@ -66,12 +66,12 @@ def group(graph: Graph) -> list[Group]:
         if node.variable in taken:
             continue
         found = _start(node, graph, blocked)
-        if found.anchor.kind not in ("other", "view", "moved", "gather", "attention"):
+        if found.anchor.kind not in (*PLAIN, "view", "moved", "gather", "attention"):
             _grow(found, nodes[place[node.variable] + 1:], users, graph, taken)
         taken.update(m.variable for m in found.members)
         if found.anchor.kind == "view" and len(node.shape) == 2 and math.prod(graph.shapes[node.inputs[0]][2:]) > 1:
             graph.flattened.add(node.variable)
-        elif found.anchor.kind != "other":
+        elif found.anchor.kind not in PLAIN:
             blocked.update(m.variable for m in found.members)
         groups.append(found)
     return _needed(sorted(groups, key=lambda g: place[g.result]), graph)
@@ -84,7 +84,7 @@ def last_readers(groups: list[Group], graph: Graph) -> dict[Any, Any]:
     found: dict[Any, Any] = {}
     for member in groups:
         read = [*_reads(member.anchor), *(o for o, _ in member.others if not isinstance(o, np.ndarray))]
-        for variable in _behind(read, graph, made) if member.anchor.kind == "other" else read:
+        for variable in _behind(read, graph, made) if member.anchor.kind in PLAIN else read:
             found[graph.root(variable)] = member
     return found | {graph.root(variable): None for variable in _behind(_uses_of(graph.result), graph, made)}
 
@@ -120,7 +120,7 @@ def _start(node: Node, graph: Graph, blocked: set[Any]) -> Group:
     if node.kind == "convolution":
         taken = len(graph.shapes[node.inputs[0]]) > 2 or node.inputs[0] in blocked | graph.flattened
         return Group(node, [node]) if taken else other
-    if node.kind in ("depthwise", "grouped"):
+    if node.kind in ("depthwise", "grouped", "matmul"):
         return Group(node, [node])
     if node.kind in ("pool", "mean", "view", "channels", "norm", "moved", "gather", "attention"):
         return Group(node, [node]) if all(i in blocked for i in _reads(node)) else other

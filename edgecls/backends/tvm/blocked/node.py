@@ -13,9 +13,11 @@ from edgecls.backends.tvm.blocked.window import Window
 from edgecls.types import Array
 
 Kind = Literal["convolution", "depthwise", "grouped", "pool", "mean", "elementwise", "channels", "view", "norm",
-               "attention", "gather", "moved", "other"]
+               "attention", "gather", "matmul", "moved", "other"]
 # kinds whose kernels begin with a sum per result
 SUMS = ("convolution", "depthwise", "grouped")
+# kinds that read and make tensors as the network has them
+PLAIN = ("matmul", "other")
 Shape = tuple[int, ...]
 
 
@@ -34,7 +36,7 @@ class Node:
     window: of convolution, depthwise, grouped and pool. weights: OIHW. apply: name and bounds of an elementwise
     function. sources: of channels: for each output channel (input number, channel); passed: variables of the nodes
     that it does the work of. epsilon: of norm, whose inputs are data, scale and shift. gather: channels last, for each
-    element of the result its place among those of all inputs in a row.
+    element of the result its place among those of all inputs in a row. inner: of matmul, what it adds up.
     """
 
     variable: Any
@@ -51,6 +53,7 @@ class Node:
     epsilon: float = 0.0
     gather: Array | None = None
     attention: Attention | None = None
+    inner: int = 0
 
 
 @dataclass

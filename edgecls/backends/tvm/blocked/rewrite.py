@@ -15,12 +15,12 @@ from edgecls.backends.tvm.blocked import neon
 from edgecls.backends.tvm.blocked.algorithm import choose, copy_us
 from edgecls.backends.tvm.blocked.compose import compose_channels
 from edgecls.backends.tvm.blocked.epilogue import Epilogue
-from edgecls.backends.tvm.blocked.families import FAMILIES, convert
+from edgecls.backends.tvm.blocked.families import FAMILIES, convert, matmul
 from edgecls.backends.tvm.blocked.families.family import Plan
 from edgecls.backends.tvm.blocked.form import Form
 from edgecls.backends.tvm.blocked.graph import read_graph
 from edgecls.backends.tvm.blocked.groups import Group, group, last_readers
-from edgecls.backends.tvm.blocked.node import SUMS, Graph, Shape
+from edgecls.backends.tvm.blocked.node import PLAIN, SUMS, Graph, Shape
 from edgecls.backends.tvm.blocked.simd import Simd
 from edgecls.backends.tvm.blocked.window import Window
 from edgecls.backends.tvm.options import CompileOptions
@@ -88,7 +88,9 @@ class _Rewriter:
         with self.builder.function("main", parameters):
             with self.builder.dataflow():
                 for found in groups:
-                    if found.anchor.kind == "other":
+                    if found.anchor.kind == "matmul" and matmul.applies(self.cpu):
+                        self._call_plain(found)
+                    elif found.anchor.kind in PLAIN:
                         self._copy(found)
                     elif found.anchor.kind == "view":
                         self._view(found)
@@ -143,6 +145,10 @@ class _Rewriter:
         self.blocked[found.result] = variable
         if found.result not in self.graph.forms:
             self.images[found.result] = (n, c, h, w)
+
+    def _call_plain(self, found: Group) -> None:
+        plan = FAMILIES[found.anchor.kind](found, self)
+        self.originals[found.result] = self._emit_plan(plan, Epilogue(), [], found.shape, found)
 
     def call(self, plan: Plan, size: int, found: Group) -> Any:
         return self._emit_plan(plan, Epilogue(), [], (size,), found)

@@ -36,6 +36,7 @@ class Simd:
         self._in_place = in_place
         self._functions: dict[str, str] = {}
         self._overwritten: Any = None
+        self._constants: dict[float, Any] | None = None
 
     # ---- numbers
 
@@ -55,11 +56,38 @@ class Simd:
         self._body.append(self.tir.Bind(variable, value))
         return variable
 
+    def constant(self, value: float) -> Expr:
+        """A number of a polynomial, which goes into every lane: itself, or what `constants` has loaded."""
+        if self._constants is None:
+            return value
+        if value not in self._constants:
+            self._constants[value] = self.tir.decl_buffer((self.lanes,), "float32", self.name("constant"))
+        return self.value(self._constants[value])
+
+    @contextmanager
+    def constants(self) -> Iterator[None]:
+        """In AArch64 code each `constant` within is loaded here. LLVM would load it before all loops, and keep it on
+        the stack where sums fill the registers."""
+        if not self.assembly or self._constants is not None:
+            yield
+            return
+        outer, place = self._body, len(self._body)
+        self._constants = {}
+        yield
+        numbers, self._constants, after = self._constants, None, outer[place:]
+        del outer[place:]
+        if numbers:
+            from edgecls.backends.tvm.blocked import neon_constants
+
+            outer += map(self.tir.AllocBuffer, numbers.values())
+            self.call(*neon_constants.function(list(numbers)), [(buffer, 0) for buffer in numbers.values()], [])
+        outer += after
+
     def exp2_down(self, value: Expr) -> Expr:
         """2^value of values up to 0."""
         from edgecls.backends.tvm.vector_math import exp2_down
 
-        return exp2_down(value)
+        return exp2_down(value, self.constant)
 
     # ---- memory
 
@@ -182,11 +210,15 @@ class Simd:
     # ---- control
 
     @contextmanager
-    def loop(self, extent: Expr, parallel: bool = False, start: Expr = 0, stem: str = "i") -> Iterator[Expr]:
-        """A loop over range(start, start + extent). One that runs once leaves no loop behind."""
+    def loop(self, extent: Expr, parallel: bool = False, start: Expr = 0, stem: str = "i",
+             rolled: bool = False) -> Iterator[Expr]:
+        """A loop over range(start, start + extent). One that runs once leaves no loop behind. rolled: in AArch64 code
+        LLVM does not learn the extent: it writes out short loops, mixes what then lies side by side, and spills."""
         if isinstance(extent, int) and extent == 1 and not parallel:
             yield start
             return
+        if rolled and self.assembly and isinstance(extent, int) and extent:
+            extent = self.hidden(extent)
         outer, self._body = self._body, []
         variable = self.tir.Var(self.name(stem), "int32")
         yield variable

@@ -27,7 +27,8 @@ SMALL = ("small", "linear", "f4", "f4-device", "attention-plain", "attention-win
 
 
 # assembly is AArch64's alone
-ASSEMBLY = ("windows", "small", "channels", "f2", "f4", "f6", "f2-device", "f4-device", "f6-device", "attention-plain")
+ASSEMBLY = ("windows", "small", "channels", "f2", "f4", "f6", "f2-device", "f4-device", "f6-device", "attention-plain",
+            "attention-windows", "attention-products")
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from edgecls.backends.tvm import TvmBackend
 from edgecls.interfaces import Device
 from tests.backends.tvm.blocked.conftest import BOARDS, SHARED, Check
+from tests.backends.tvm.blocked.networks import Tensor
 from tests.backends.tvm.blocked.transformers import NETWORKS, Transformer, transformers
 from tests.models import random_feed
 
@@ -18,7 +19,8 @@ from tests.models import random_feed
 PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
 FEW = settings(max_examples=4, deadline=None, derandomize=True, phases=PHASES, suppress_health_check=SHARED)
 MANY = settings(max_examples=200, deadline=None, phases=PHASES, suppress_health_check=SHARED)
-QUICK = {("native", n) for n in NETWORKS} | {("raspberry-pi-4", "windows"), ("armv7", "plain"), ("armv7", "gated")}
+QUICK = {*(("native", n) for n in NETWORKS), ("raspberry-pi-4", "windows"), ("raspberry-pi-4", "products"),
+         ("armv7", "plain"), ("armv7", "gated")}
 CASES = [pytest.param(target, name, id=f"{target}-{name}",
                       marks=() if (target, name) in QUICK else pytest.mark.slow)
          for target in ("native", "x86-64-avx2", *BOARDS) for name in NETWORKS]
@@ -58,6 +60,37 @@ def test_threads_do_not_change_a_bit(name: str, check: Check, devices: Callable[
 def test_drawn(drawn: tuple[Transformer, int], target: str, check: Check) -> None:
     net, batch = drawn
     check(net, target, batch)
+
+
+SIDES = st.tuples(st.integers(1, 3), st.integers(1, 40), *[st.integers(1, 70)] * 2)
+
+
+def product(matrices: int, rows: int, inner: int, columns: int) -> Transformer:
+    """Per image (matrices, columns, rows) x (matrices, rows, inner), and what comes of it as second factor."""
+    t = Transformer(2, 2, rows + 1)
+    left, right = (t.dense(t.embed(5), matrices * size) for size in (inner, columns))
+    first = t.transpose(t.reshape(left.name, -1, rows, matrices, inner), 0, 2, 1, 3)
+    turned = t.transpose(t.reshape(right.name, -1, rows, matrices, columns), 0, 2, 3, 1)
+    scores = t.node("MatMul", turned, first)
+    t.output(Tensor(scores, matrices, columns, inner))
+    t.output(Tensor(t.node("MatMul", first, t.transpose(scores, 0, 1, 3, 2)), matrices, rows, columns))
+    return t
+
+
+@FEW
+@given(sides=SIDES, target=st.sampled_from(BOARDS))
+def test_drawn_products(sides: tuple[int, int, int, int], target: str, check: Check) -> None:
+    matrices, rows, inner, columns = sides
+    layers = check(product(*sides), target, 2).manifest.layers
+    assert [row.flops for row in layers if row.algorithm == "matmul" and row.flops] == [
+        2 * 2 * matrices * rows * inner * columns] * 2
+
+
+@pytest.mark.slow
+@MANY
+@given(sides=SIDES, target=st.sampled_from(["native", "x86-64-avx2", *BOARDS]))
+def test_many_drawn_products(sides: tuple[int, int, int, int], target: str, check: Check) -> None:
+    check(product(*sides), target, 2)
 
 
 @pytest.mark.slow

@@ -250,8 +250,20 @@ def outside(batch: int) -> Transformer:
     return t
 
 
+def products(batch: int) -> Transformer:
+    """Of tensors that are both computed: linear attention, and all tokens beside all."""
+    t = Transformer(3, 5, 8)
+    x = t.norm(t.embed(22))
+    q, k, v = t.heads(x, 2, 9, "3hd", 28)
+    inner = t.node("MatMul", t.transpose(k, 0, 1, 3, 2), v)
+    mixed = t.transpose(t.node("MatMul", q, inner), 0, 2, 1, 3)
+    t.emit(t.dense(Tokens(t.reshape(mixed, -1, 28, 18), 4, 7, 18), 5))
+    t.emit(Tokens(t.node("MatMul", x.name, t.transpose(x.name, 0, 2, 1)), 1, 28, 28))
+    return t
+
+
 NETWORKS = {"plain": plain, "windows": windows, "gated": gated, "hybrid": hybrid,
-            "leftovers": leftovers, "outside": outside}
+            "leftovers": leftovers, "outside": outside, "products": products}
 
 
 @st.composite

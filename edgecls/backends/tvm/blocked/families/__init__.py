@@ -8,6 +8,7 @@ from edgecls.backends.tvm.blocked.families import (
     elementwise,
     gather,
     grouped,
+    matmul,
     mean,
     norm,
     pooling,
@@ -26,4 +27,5 @@ FAMILIES: dict[Kind, Family] = {
     "norm": norm.plan,
     "attention": attention.plan,
     "gather": gather.plan,
+    "matmul": matmul.plan,
 }

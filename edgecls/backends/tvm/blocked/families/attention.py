@@ -30,16 +30,21 @@ from edgecls.types import Array, Cpu
 _LOG2_E = math.log2(math.e)
 
 
-def decide(rows: int, columns: int, size: int, depth: int, cpu: Cpu) -> Tiles:
-    """Few keys fit into registers with several queries, where one load of an element serves them all."""
+def decide(rows: int, columns: int, size: int, depth: int, cpu: Cpu, in_order: bool = True) -> Tiles:
+    """Few keys fit into registers with several queries, where one load of an element serves them all. in_order: the
+    values lie one behind the other."""
     lanes = cpu.vector_bits // 32
     whole = -(-columns // lanes)
     few = product_rows(whole, cpu)
     if cpu.arch == "x86_64" and whole in product_vectors(columns, cpu, far=True) and (
             few * whole >= cpu.fma_latency * cpu.fma_pipes):
-        # all tiles of a task read its weights from the first cache
-        queries = balanced(rows, max(few, cpu.cache.l1d // 2 // (whole * cpu.vector_bits // 8)))[0]
-        return Tiles(queries, (few, whole), _tile(queries, depth, whole, cpu), whole=True)
+        queries = _queries(rows, whole, few, cpu)
+        return Tiles(queries, (few, whole), _tile(queries, depth, whole, cpu), whole=True, copied=True)
+    if cpu.arch != "x86_64" and not in_order:
+        # products of assembly read their vectors one behind the other; many queries share what the copy costs
+        queries = _queries(rows, whole, 1, cpu)
+        return Tiles(queries, _tile(queries, columns, -(-size // lanes), cpu), _tile(queries, depth, whole, cpu),
+                     copied=True)
     best, choice = float("inf"), (1, 1)
     for vectors in product_vectors(columns, cpu):
         for most in range(1, product_rows(vectors, cpu) + 1):
@@ -49,6 +54,11 @@ def decide(rows: int, columns: int, size: int, depth: int, cpu: Cpu) -> Tiles:
             if max(sizes) == most and cost < best:
                 best, choice = cost, (most, vectors)
     return Tiles(choice[0], choice, choice)
+
+
+def _queries(rows: int, vectors: int, least: int, cpu: Cpu) -> int:
+    """Of one task, all of whose tiles read its weights, `vectors` vectors per query, from the first cache."""
+    return balanced(rows, max(least, cpu.cache.l1d // 2 // (vectors * cpu.vector_bits // 8)))[0]
 
 
 def _tile(rows: int, channels: int, depth: int, cpu: Cpu) -> tuple[int, int]:
@@ -70,7 +80,7 @@ def plan(found: Group, tensors: Tensors) -> Plan:
         "keys", Decision(algorithm="attention", layout="keys", reason="keys transposed and scaled"), keys.arguments,
         lambda simd, _: emit_keys(simd, shape, keys.place, scale), (shape, keys.place, scale)),
         unit * vectors * shape.size * lanes, found)
-    tiles = decide(shape.rows, shape.columns, shape.size, shape.depth, tensors.cpu)
+    tiles = decide(shape.rows, shape.columns, shape.size, shape.depth, tensors.cpu, values.place.in_order)
     depth = -(-shape.depth // lanes)
     result = Place(0, depth, depth * shape.heads, queries.place.pixels, shape.rows, queries.place.in_order)
     decision = Decision(algorithm="attention", layout=f"NCHW{lanes}c", tile=tiles.score,

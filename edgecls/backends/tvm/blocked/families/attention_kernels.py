@@ -19,6 +19,9 @@ from edgecls.backends.tvm.blocked.window import balanced
 _UNROLLED = 256
 # vectors per step of the softmax: independent chains of a maximum, an exponential, a sum
 _CHAINS = 4
+# floats that TVM gives memory of their own. Less is on the stack: LLVM knows that no assembly writes there, and reads
+# before a loop, into registers that are not free, what it needs in it
+_STACK = 256
 
 
 @dataclass(frozen=True)
@@ -56,12 +59,14 @@ class Shape:
 @dataclass(frozen=True)
 class Tiles:
     """queries: of one task. score and weigh: the register tiles of both products, queries x vectors. whole: scores of
-    all keys are in the first, and stay in registers until they are weights."""
+    all keys are in the first, and stay in registers until they are weights. copied: the values are brought in order
+    before anything is computed."""
 
     queries: int
     score: tuple[int, int]
     weigh: tuple[int, int]
     whole: bool = False
+    copied: bool = False
 
 
 def emit_keys(simd: Simd, shape: Shape, place: Place, scale: float) -> Any:
@@ -75,7 +80,7 @@ def emit_keys(simd: Simd, shape: Shape, place: Place, scale: float) -> Any:
             unit = simd.bind((image * shape.groups + group) * shape.heads + head)
             base = simd.bind((unit * vectors + start // lanes + vector) * (size * lanes))
             for together, first, width in pieces(size, lanes):
-                with simd.loop(together) as step:
+                with simd.loop(together, rolled=True) as step:
                     block = simd.bind(first // lanes + step)
                     rows = [simd.load(tokens.buffer, tokens.at(image, group, head, block, start + vector * lanes + t))
                             if t < filled else simd.number(0.0) for t in range(lanes)]
@@ -163,11 +168,11 @@ class _Task:
         simd, shape = self.simd, self.shape
         self.columns = -(-shape.columns // simd.lanes)
         self.channels = -(-shape.size // simd.lanes)
-        self.query = simd.scratch("query", self.size * self.channels * simd.lanes)
-        self.scores = simd.scratch("scores", self.size * self.columns * simd.lanes)
-        self.inverse = simd.scratch("inverse", self.size * simd.lanes)
+        self.query = self._scratch("query", self.size * self.channels)
+        self.scores = self._scratch("scores", self.size * self.columns)
+        self.inverse = self._scratch("inverse", self.size)
         self.depth = -(-shape.depth // simd.lanes)
-        self.value = simd.scratch("value", shape.columns * self.depth * simd.lanes) if self.tiles.whole else None
+        self.value = self._scratch("value", shape.columns * self.depth) if self.tiles.copied else None
 
     def run(self, out: Any, result: Place) -> None:
         simd, tiles = self.simd, self.tiles
@@ -179,14 +184,14 @@ class _Task:
                 self.score_and_weights(first, rows)
                 continue
             for count, start, vectors in pieces(self.columns, tiles.score[1]):
-                with simd.loop(count) as step:
+                with simd.loop(count, rolled=True) as step:
                     self.score(first, rows, simd.bind(start + step * vectors), vectors)
         if not tiles.whole:
-            with simd.loop(self.size) as r:
+            with simd.loop(self.size) as r, simd.constants():
                 self.softmax(r)
         for first, rows in self._parts(tiles.weigh[0]):
             for count, start, vectors in pieces(self.depth, tiles.weigh[1]):
-                with simd.loop(count) as step:
+                with simd.loop(count, rolled=True) as step:
                     self.weigh(out, result, first, rows, simd.bind(start + step * vectors), vectors)
 
     def _parts(self, most: int) -> Iterator[tuple[Expr, int]]:
@@ -315,6 +320,10 @@ class _Task:
 
     # ---- parts
 
+    def _scratch(self, name: str, vectors: int) -> Any:
+        size = vectors * self.simd.lanes
+        return self.simd.scratch(name, max(size, _STACK) if self.simd.assembly else size)
+
     def _number(self, groups: int, heads: int) -> Expr:
         """Of this task's bias among those of all groups and heads, or of one that serves them all."""
         return (self.group if groups > 1 else 0) * heads + (self.head if heads > 1 else 0)
@@ -367,7 +376,7 @@ class _Task:
         chains = min(_CHAINS, self.columns)
         parts = [simd.register(start) for _ in range(chains)]
         for steps, first, size in pieces(self.columns, chains):
-            with simd.loop(steps) as step:
+            with simd.loop(steps, rolled=True) as step:
                 for i in range(size):
                     value = term(simd.bind(first + step * chains + i))
                     simd.assign(parts[i], combine(simd.value(parts[i]), value))

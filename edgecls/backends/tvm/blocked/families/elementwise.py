@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from edgecls.backends.tvm.blocked.epilogue import Epilogue
-from edgecls.backends.tvm.blocked.expression import describe
+from edgecls.backends.tvm.blocked.expression import describe, has_polynomials
 from edgecls.backends.tvm.blocked.families.family import Plan, Tensors
 from edgecls.backends.tvm.blocked.groups import Group
 from edgecls.backends.tvm.blocked.simd import Simd
 from edgecls.backends.tvm.blocked.window import balanced
 from edgecls.backends.tvm.schedule import Decision
 
-# vectors per step: enough to cover the latency of a polynomial's chain of FMAs
-_VECTORS = 4
+# vectors per step: enough to cover the latency of a polynomial's chain of FMAs; AArch64 has registers for its constants
+# and for what so many need
+_VECTORS, _FEW = 4, 2
 
 
 def emit(simd: Simd, images: int, channels: int, pixels: int, epilogue: Epilogue) -> Any:
@@ -24,7 +25,7 @@ def emit(simd: Simd, images: int, channels: int, pixels: int, epilogue: Epilogue
     out = simd.parameter("out", images * blocks * lanes * pixels)
     with simd.loop(images * blocks, parallel=True) as task:
         image, block = simd.divide(task, (images, blocks))
-        sizes = balanced(pixels, _VECTORS)
+        sizes = balanced(pixels, _FEW if simd.assembly and has_polynomials(epilogue.expression) else _VECTORS)
         start = 0
         for size in sorted(set(sizes), reverse=True):
             with simd.loop(sizes.count(size)) as step:

@@ -46,7 +46,7 @@ def emit(simd: Simd, images: int, channels: int, pixels: int, epsilon: float, ep
             squares = _sums(simd, data, place, size, channels, _squared_distance(means))
             factors = [simd.bind(simd.number(1.0) / simd.tir.sqrt(s * simd.number(1.0 / channels)
                                                                  + simd.number(epsilon))) for s in squares]
-            with simd.loop(blocks) as block:
+            with simd.loop(blocks, rolled=size == 1) as block:
                 at = place(block)
                 gain, offset = (simd.bind(simd.load(b, block * lanes)) for b in (scale, shift))
                 for t in range(size):
@@ -66,7 +66,7 @@ def _sums(simd: Simd, data: Any, place: Callable[[Expr], Expr], tokens: int, cha
     """For each token the sum of its terms, in all lanes. What lies beyond the channels does not count."""
     whole, rest = divmod(channels, simd.lanes)
     sums = [simd.register(simd.number(0.0)) for _ in range(tokens)]
-    with simd.loop(whole) as block:
+    with simd.loop(whole, rolled=tokens == 1) as block:
         at = place(block)
         for t in range(tokens):
             value = simd.bind(simd.load(data, at + t * simd.lanes))

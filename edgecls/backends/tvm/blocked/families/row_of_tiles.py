@@ -86,10 +86,11 @@ class RowOfTiles:
         for v, place in enumerate(places):
             for r in range(run.size):
                 simd.store(self.out, place + r * lanes, simd.value(sums[r][v]))
-        for pixel in range(run.size):
-            with apart():
-                for v, place in enumerate(places):
-                    store(place + pixel * lanes, simd.bind(simd.load(self.out, place + pixel * lanes)), v)
+        with simd.constants():
+            for pixel in range(run.size):
+                with apart():
+                    for v, place in enumerate(places):
+                        store(place + pixel * lanes, simd.bind(simd.load(self.out, place + pixel * lanes)), v)
 
     def _written_out(self, column: Expr, sums: list[list[Any]], run: Run) -> None:
         """Every turn is straight-line code for all columns of the kernel, and for several blocks of channels where the

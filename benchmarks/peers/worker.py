@@ -3,7 +3,7 @@
     worker convert MODULE ONNX FOLDER SHAPE           prints the file to load
     worker serve MODULE MODEL THREADS INPUT OUTPUT    answers each line {"warmup", "runs"} with a line of nanoseconds
 
-All it says is one line of JSON; whatever an engine prints goes to standard error.
+All it says is one line of JSON; whatever an engine prints goes to standard error, whose last line is why it failed.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import importlib
 import json
 import os
 import sys
+import traceback
 from pathlib import Path
 from typing import TextIO
 
@@ -43,4 +44,8 @@ def _answer(answers: TextIO, value: object) -> None:
 if __name__ == "__main__":
     answering = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    (convert if sys.argv[1] == "convert" else serve)(answering, *sys.argv[2:])
+    try:
+        (convert if sys.argv[1] == "convert" else serve)(answering, *sys.argv[2:])
+    except Exception as error:
+        traceback.print_exc()
+        sys.exit(f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}")

@@ -21,7 +21,7 @@ class Engine(BaseEngine):
         self._does = model.read_text()
         self._tensor, self._runs = tensor * threads, 0
         if self._does == "cannot load":
-            raise ValueError("no such operator")
+            raise ValueError("no such operator\nwhere:\n}")
 
     def infer(self) -> None:
         self._runs += 1

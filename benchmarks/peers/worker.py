@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import resource
 import sys
 import traceback
 from pathlib import Path
@@ -20,6 +21,9 @@ import numpy as np
 
 
 def convert(answers: TextIO, module: str, onnx: str, folder: str, shape: str) -> None:
+    """With at most half of the machine's memory, so that a converter that wants more fails, and nothing else does."""
+    half = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    resource.setrlimit(resource.RLIMIT_DATA, (half, half))
     made = importlib.import_module(module).convert(Path(onnx), Path(folder), shape)
     if not made.is_file():
         raise FileNotFoundError(f"the converter made no {made.name}")

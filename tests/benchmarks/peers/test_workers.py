@@ -74,3 +74,9 @@ def test_a_converter_that_makes_nothing_is_an_error(tmp_path):
     for _ in range(2):
         with pytest.raises(WorkerError, match="made no model"):
             convert(PYTHON, FAKE, tmp_path / "onnx", tmp_path / "cache", (1, 3))
+
+
+def test_a_converter_gets_no_more_than_half_of_the_memory(tmp_path):
+    (tmp_path / "onnx").write_text("huge")
+    with pytest.raises(WorkerError, match=r"OSError: .*Cannot allocate memory"):
+        convert(PYTHON, FAKE, tmp_path / "onnx", tmp_path / "cache", (1, 3))

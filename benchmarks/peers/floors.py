@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -61,3 +62,14 @@ def cpus(threads: int) -> list[int]:
 
 def pin(threads: int) -> None:
     os.sched_setaffinity(0, cpus(threads))
+
+
+@contextmanager
+def pinned(threads: int) -> Iterator[None]:
+    """This process and those it starts meanwhile are on the CPUs of `threads` threads."""
+    before = os.sched_getaffinity(0)
+    pin(threads)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)

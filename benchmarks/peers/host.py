@@ -22,9 +22,10 @@ from typing import Any
 from benchmarks.command_line import positive, run_main
 from benchmarks.evidence import Column, Evidence, Row, commit, say
 from benchmarks.models import MODELS, add_onnx_option, model_file
+from benchmarks.peers.conditions import MOST_FOREIGN_CPU
 from benchmarks.peers.engines import OURS, PEERS, RECIPES
 from benchmarks.peers.environment import Environment
-from benchmarks.peers.figures import AGREES, MOST_FOREIGN_CPU
+from benchmarks.peers.figures import AGREES
 from benchmarks.peers.rounds import TURN_MS
 from benchmarks.peers.sections import sections
 from benchmarks.peers.stand import Stand

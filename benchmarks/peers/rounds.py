@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Hashable, Sequence
+from typing import NamedTuple, TypeVar
 
 TURN_MS = 200.0
 _WARM_MS = 60.0
 _LEAST, _MOST = 3, 200
+
+Name = TypeVar("Name", bound=Hashable)
 
 
 class Turn(NamedTuple):
@@ -17,7 +19,7 @@ class Turn(NamedTuple):
     runs: int
 
 
-def order(names: Sequence[str], number: int) -> list[str]:
+def order(names: Sequence[Name], number: int) -> list[Name]:
     """Who measures when in this round: each starts once, and every other round goes backwards, so that slow changes
     and what the one before leaves behind meet all alike."""
     start = number // 2 % len(names)
@@ -30,10 +32,10 @@ def turn(ms: float) -> Turn:
     return Turn(*(min(_MOST, max(_LEAST, round(budget / max(ms, 1e-3)))) for budget in (_WARM_MS, TURN_MS)))
 
 
-def play(measure: Callable[[str, Turn], list[int]], turns: dict[str, Turn], rounds: int,
-         between: Callable[[int], None]) -> dict[str, list[list[int]]]:
-    """Nanoseconds by engine and round. between: called before each round with its number."""
-    samples: dict[str, list[list[int]]] = {name: [] for name in turns}
+def play(measure: Callable[[Name, Turn], Sequence[int]], turns: dict[Name, Turn], rounds: int,
+         between: Callable[[int], None]) -> dict[Name, list[Sequence[int]]]:
+    """Nanoseconds by name and round. between: called before each round with its number."""
+    samples: dict[Name, list[Sequence[int]]] = {name: [] for name in turns}
     for number in range(rounds):
         between(number)
         for name in order(list(turns), number):

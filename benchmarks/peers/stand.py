@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
@@ -13,13 +12,13 @@ import msgspec
 import numpy as np
 import onnx
 import onnxruntime
-import psutil
 
 from benchmarks.evidence import Row, say
+from benchmarks.peers.conditions import foreign_cpus
 from benchmarks.peers.engines import AGAIN, OURS, RECIPES
 from benchmarks.peers.engines.base import Array
 from benchmarks.peers.environment import Environment
-from benchmarks.peers.figures import engine_figures, floors, noise_band, ratios, reasons, work
+from benchmarks.peers.figures import bind, engine_figures, floors, noise_band, ratios, reasons, work
 from benchmarks.peers.floors import RateMeter, Rates, best, cpus
 from benchmarks.peers.rounds import play, turn
 from benchmarks.peers.workers import Worker, WorkerError, convert
@@ -38,7 +37,7 @@ class Stand:
     def __init__(self, model: Path, folder: Path, converted: Path, peers: Sequence[str],
                  environment: Environment) -> None:
         self._folder, self._environment = folder, environment
-        bound = _bind(onnx.load(model))
+        bound = bind(onnx.load(model))
         self._work = work(bound)
         self._onnx, self._input = folder / f"{model.stem}.onnx", folder / "input.npy"
         onnx.save(bound, self._onnx)
@@ -63,7 +62,7 @@ class Stand:
         failed, rates = dict(self._failed), list[Rates]()
         with self._workers(threads, failed) as (workers, differences):
             turns = {name: turn(_first_look(worker)) for name, worker in workers.items()}
-            with _foreign_cpus(workers.values()) as foreign:
+            with foreign_cpus() as foreign:
                 samples = play(lambda name, t: workers[name].measure(t.warmup, t.runs), turns, rounds,
                                lambda number: self._before_round(number, rounds, threads, rates))
         engines: dict[str, Any] = {n: engine_figures(s, differences[n]) for n, s in samples.items()}
@@ -127,32 +126,6 @@ class Stand:
 def _first_look(worker: Worker) -> float:
     """Milliseconds of an inference, roughly."""
     return min(worker.measure(2, 3)) / 1e6
-
-
-@contextmanager
-def _foreign_cpus(workers: Collection[Worker]) -> Iterator[list[float]]:
-    """A list that afterwards holds how many CPUs were kept busy by others than this process and its workers."""
-    def mine() -> float:
-        own = psutil.Process().cpu_times()
-        return float(own.user + own.system + own.children_user + own.children_system
-                     + sum(worker.cpu_seconds() for worker in workers))
-
-    def busy() -> float:
-        times = psutil.cpu_times()
-        return float(times.user + times.nice + times.system + times.irq + times.softirq + times.steal)
-
-    found = list[float]()
-    before, started = busy() - mine(), time.monotonic()
-    yield found
-    found.append(max(0.0, busy() - mine() - before) / (time.monotonic() - started))
-
-
-def _bind(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Batch 1, and every shape told anew: some converters stumble over a symbol."""
-    for value in (*model.graph.input, *model.graph.output):
-        value.type.tensor_type.shape.dim[0].dim_value = 1
-    del model.graph.value_info[:]
-    return onnx.shape_inference.infer_shapes(model)
 
 
 def _reference(model: Path, tensor: Array) -> Array:

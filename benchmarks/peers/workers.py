@@ -71,14 +71,6 @@ class Worker:
     def stop(self) -> None:
         self._signal(signal.SIGSTOP)
 
-    def cpu_seconds(self) -> float:
-        """Of all its processes so far."""
-        total = 0.0
-        for process in self._tree():
-            used = process.cpu_times()
-            total += used.user + used.system
-        return total
-
     def close(self) -> None:
         tree = self._tree()
         for process in tree:

@@ -24,6 +24,8 @@ ROOT = Path(__file__).parents[2]
     (["benchmarks.peers.layers", "{no}.onnx"], "{no}.onnx"), (["benchmarks.peers.layers", "{no}.ecls"], "{no}.ecls"),
     (["benchmarks.peers.layers", "vgg16", "--threads", "0"], "'0' is not a whole number of 1 or more"),
     (["benchmarks.peers.share", "--models", "vgg16", "--onnx", "{no}", "-o", "{no}/x.json"], "does not exist"),
+    (["benchmarks.batches", "--models", "vgg16", "--onnx", "{no}", "-o", "{no}/x.json"], "does not exist"),
+    (["benchmarks.batches", "--batches", "0"], "'0' is not a whole number of 1 or more"),
     (["benchmarks.peers.host", "--threads", "0"], "'0' is not a whole number of 1 or more"),
     (["benchmarks.peers.host", "--rounds", "-1"], "'-1' is not a whole number of 1 or more"),
     (["benchmarks.peers.llvm_mca", "{no}"], "{no}"), (["benchmarks.models", "--output", "{no}", "nosuch"], "nosuch"),

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from benchmarks.peers.floors import RateMeter, Rates, best, cpus
+from benchmarks.peers.floors import RateMeter, Rates, best, cpus, pinned
 
 
 def rates(flops, read):
@@ -26,6 +26,13 @@ def test_threads_get_cpus_that_this_process_may_use():
     allowed = os.sched_getaffinity(0)
     assert len(cpus(1)) == 1
     assert set(cpus(len(allowed) + 1)) == allowed
+
+
+def test_pinning_ends():
+    allowed = os.sched_getaffinity(0)
+    with pinned(1):
+        assert os.sched_getaffinity(0) == set(cpus(1))
+    assert os.sched_getaffinity(0) == allowed
 
 
 def test_the_micro_benchmark_builds_and_answers(tmp_path):

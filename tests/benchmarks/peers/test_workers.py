@@ -42,14 +42,13 @@ def test_it_answers_and_stands_still_in_between(started, tmp_path):
     (process,) = set(psutil.Process().children()) - others
     assert process.status() == psutil.STATUS_STOPPED
     assert process.cpu_affinity() == [max(psutil.Process().cpu_affinity())]
-    assert worker.cpu_seconds() > 0
     assert len(worker.measure(0, 1)) == 1
     worker.close()
     assert not process.is_running()
 
 
 def test_an_engine_that_cannot_load_says_why(started):
-    with pytest.raises(WorkerError, match=r"ended with status 1 / .*no such operator"):
+    with pytest.raises(WorkerError, match=r"^ended with status 1 / ValueError: no such operator$"):
         started("cannot load").answer()
 
 
@@ -60,7 +59,6 @@ def test_an_engine_that_dies_while_it_measures_is_an_error(started):
         worker.measure(0, 5)
     with pytest.raises(WorkerError):
         worker.measure(0, 5)
-    assert worker.cpu_seconds() == 0
 
 
 def test_a_network_is_converted_once(tmp_path):
@@ -76,3 +74,9 @@ def test_a_converter_that_makes_nothing_is_an_error(tmp_path):
     for _ in range(2):
         with pytest.raises(WorkerError, match="made no model"):
             convert(PYTHON, FAKE, tmp_path / "onnx", tmp_path / "cache", (1, 3))
+
+
+def test_a_converter_gets_no_more_than_half_of_the_memory(tmp_path):
+    (tmp_path / "onnx").write_text("huge")
+    with pytest.raises(WorkerError, match=r"OSError: .*Cannot allocate memory"):
+        convert(PYTHON, FAKE, tmp_path / "onnx", tmp_path / "cache", (1, 3))

@@ -1,0 +1,47 @@
+"""Was the machine left to those who measured? What their own figures cannot tell."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
+
+import psutil
+
+from edgecls.harness.statistics import spread
+
+MOST_FOREIGN_CPU = 0.05
+MOST_PEAK_CHANGE = 0.05
+
+
+def disturbances(peaks: Sequence[float], foreign_cpus: float) -> list[str]:
+    """Reasons not to trust what was measured meanwhile. peaks: of multiply-adds, one before each round."""
+    found = []
+    if foreign_cpus > MOST_FOREIGN_CPU:
+        found.append(f"other programs kept {foreign_cpus:.2f} CPUs busy, more than {MOST_FOREIGN_CPU:.2f}")
+    if spread(peaks) > MOST_PEAK_CHANGE:
+        found.append(f"the peak of multiply-adds varied by {spread(peaks):.1%}, more than {MOST_PEAK_CHANGE:.0%}")
+    return found
+
+
+@contextlib.contextmanager
+def foreign_cpus() -> Iterator[list[float]]:
+    """A list that afterwards holds how many CPUs were kept busy by others than this process and its descendants."""
+    before, started = _busy() - _own(), time.monotonic()
+    found = list[float]()
+    yield found
+    found.append(max(0.0, _busy() - _own() - before) / (time.monotonic() - started))
+
+
+def _busy() -> float:
+    times = psutil.cpu_times()
+    return float(times.user + times.nice + times.system + times.irq + times.softirq + times.steal)
+
+
+def _own() -> float:
+    this, total = psutil.Process(), 0.0
+    for process in (this, *this.children(recursive=True)):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            times = process.cpu_times()
+            total += times.user + times.system + times.children_user + times.children_system
+    return total

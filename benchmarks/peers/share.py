@@ -36,7 +36,7 @@ _STEADY = 0.05
 _LEGEND = (
     "Dense 1x1 and 3x3 convolutions with at least 32 input and output channels, each kernel timed while its network "
     "runs (median), all of a network's summed: work over time, over the multiply-adds that this machine's cores do at "
-    "most, measured in turn with the runs. Winograd counts as the direct convolution that it stands for, and taps in "
+    "most, measured in turn with the runs. Winograd and Strassen count as the direct convolution that they stand for, and taps in "
     "the padding count although no kernel computes them: either may exceed the peak.",
 )
 
@@ -53,7 +53,7 @@ _COLUMNS = (
     Column("share of the network's multiply-adds", lambda r: f"{r['all']['flops'] / r['flops']:.0%}"),
     Column("GFLOP/s", lambda r: f"{r['all']['flops'] / r['all']['us'] / 1e3:.1f}"),
     Column("of peak", lambda r: _share(r, "all")),
-    Column("of peak, without Winograd", lambda r: _share(r, "direct")),
+    Column("of peak, direct alone", lambda r: _share(r, "direct")),
     Column("peak, GFLOP/s", lambda r: f"{r['peak_flops_per_s'] / 1e9:.1f}"),
     Column("valid", lambda r: "yes" if r["valid"] else "NO: the peak itself varied"),
     Column("bundle", lambda r: r["bundle"][:12]),

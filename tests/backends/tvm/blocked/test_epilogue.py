@@ -17,8 +17,16 @@ def test_a_bias_is_where_the_sums_start() -> None:
 
 
 def test_a_bias_that_is_used_twice_is_added_once() -> None:
-    silu = Apply("multiply", (BIASED, Apply("sigmoid", (BIASED,))))
-    assert Epilogue.of(silu, 1, True).expression == Apply("multiply", (TILE, Apply("sigmoid", (TILE,))))
+    twice = Apply("multiply", (BIASED, Apply("tanh", (BIASED,))))
+    assert Epilogue.of(twice, 1, True).expression == Apply("multiply", (TILE, Apply("tanh", (TILE,))))
+
+
+def test_silu_is_one_function_in_either_order() -> None:
+    sigmoid = Apply("sigmoid", (BIASED,))
+    for factors in ((BIASED, sigmoid), (sigmoid, BIASED)):
+        assert Epilogue.of(Apply("multiply", factors), 1, True).expression == Apply("silu", (TILE,))
+    other = Apply("multiply", (OTHER, Apply("sigmoid", (TILE,))))
+    assert Epilogue.of(other, 1, True).expression == other
 
 
 def test_what_is_no_bias_stays() -> None:

@@ -39,9 +39,12 @@ from edgecls.backends.tvm.blocked.window import Window, balanced
 from edgecls.backends.tvm.schedule import Decision
 from edgecls.types import Array, Cpu
 
-# cycles around a product of one tile; to set a sum aside or take it up again, 9 times per tile; for what is made of
-# one vector of each half of an image
-_PRODUCT, _SUM, _HALVES = 60, 1.5, 14
+# cycles to share out work twice instead of once, with weights of the first group that nobody has fetched; around a
+# product of one tile; to set a sum aside or take it up again, 9 times per tile; for what is made of one vector of each
+# half of an image
+_CALL, _PRODUCT, _SUM, _HALVES = 30_000, 60, 1.5, 14
+# of the second cache, for the weights of a group, beside those that are fetched for the next
+_OF_CACHE = 0.6
 
 
 def applies(window: Window, cpu: Cpu) -> bool:
@@ -56,7 +59,7 @@ def decide(window: Window, cpu: Cpu) -> Decision:
     lanes, half = cpu.vector_bits // 32, Half.of(window, cpu.vector_bits // 32)
     best, choice = float("inf"), (1, 1)
     for vectors in product_vectors(half.blocks_out * lanes, cpu, far=True):
-        if vectors > 1 and vectors * window.ci * lanes * 4 > cpu.cache.l2 // 2:
+        if vectors > 1 and 2 * vectors * window.ci * lanes * 4 > cpu.cache.l2 * _OF_CACHE:
             continue
         for most in range(1, product_rows(vectors, cpu) + 1):
             sizes = balanced(half.rows, most)
@@ -77,7 +80,7 @@ def cycles(window: Window, cpu: Cpu, efficiency: float) -> float:
     products = 7 * half.rows * half.blocks_out * half.blocks_in * lanes * stall / cpu.fma_pipes / efficiency
     groups = sum(part.count for part in parts(half.blocks_out * lanes, lanes, vectors))
     tiles = groups * -(-half.rows // rows)
-    around = 7 * tiles * _PRODUCT + 9 * _SUM * half.rows * half.blocks_out + _HALVES * half.rows * half.blocks_in
+    around = _CALL + 7 * tiles * _PRODUCT + 9 * _SUM * half.rows * half.blocks_out + _HALVES * half.rows * half.blocks_in
     of_half = half.rows * half.blocks_in * lanes * 4
     if 9 * of_half > cpu.cache.l2 * 3 // 4:
         around += groups * 7 * of_half / cache_bytes_per_cycle(cpu)

@@ -36,8 +36,8 @@ _STEADY = 0.05
 _LEGEND = (
     "Dense 1x1 and 3x3 convolutions with at least 32 input and output channels, each kernel timed while its network "
     "runs (median), all of a network's summed: work over time, over the multiply-adds that this machine's cores do at "
-    "most, measured in turn with the runs. Winograd and Strassen count as the direct convolution that they stand for, and taps in "
-    "the padding count although no kernel computes them: either may exceed the peak.",
+    "most, measured in turn with the runs. Winograd and Strassen count as the direct convolution that they stand for, "
+    "and taps in the padding count although no kernel computes them: either may exceed the peak.",
 )
 
 

@@ -80,7 +80,8 @@ def cycles(window: Window, cpu: Cpu, efficiency: float) -> float:
     products = 7 * half.rows * half.blocks_out * half.blocks_in * lanes * stall / cpu.fma_pipes / efficiency
     groups = sum(part.count for part in parts(half.blocks_out * lanes, lanes, vectors))
     tiles = groups * -(-half.rows // rows)
-    around = _CALL + 7 * tiles * _PRODUCT + 9 * _SUM * half.rows * half.blocks_out + _HALVES * half.rows * half.blocks_in
+    around = (_CALL + 7 * tiles * _PRODUCT + 9 * _SUM * half.rows * half.blocks_out
+              + _HALVES * half.rows * half.blocks_in)
     of_half = half.rows * half.blocks_in * lanes * 4
     if 9 * of_half > cpu.cache.l2 * 3 // 4:
         around += groups * 7 * of_half / cache_bytes_per_cycle(cpu)

@@ -145,7 +145,8 @@ def silu(x: Any, constant: Constant = float) -> Any:
     x = steps.bind(limited(x < least, least, x))
     bounded = steps.bind(_at_most(x, constant(87.0)))
     rounded = steps.bind(bounded * scale + biased)
-    power = polynomial(steps.bind(bounded * scale - (rounded - biased)), [constant(c) for c in _EXP2])
+    # in this order NEON has one instruction for it
+    power = polynomial(steps.bind((biased - rounded) + bounded * scale), [constant(c) for c in _EXP2])
     whole = tvm.tirx.reinterpret(x.ty, tvm.tirx.reinterpret(_integers(x), rounded) << _MANTISSA_BITS)
     return steps.result(x / (power * whole + constant(1.0)))
 

@@ -33,7 +33,7 @@ _PRODUCT_EFFICIENCY, _TRANSFORM_EFFICIENCY = 0.95, 0.75
 _OF_MEMORY = 0.8
 # predictions closer than this are no reason to spend memory and accuracy
 _WORTH = 0.95
-# pixels and outputs on which the error of a product is measured
+# on which the error of a product is measured
 _PIXELS = 64
 # most pieces that a budget is counted in, where sizes have no large common divisor
 _STEPS = 20_000
@@ -97,6 +97,8 @@ def _decision(window: Window, target: Target, own: Candidate, direct: Candidate,
     if own.way != Way():
         reason += (f"; predicted {predicted:.0f} us instead of {_predicted(window, target, Way()):.0f}, "
                    f"{(own.bytes - direct.bytes) / 1e3:+.0f} kB of weights")
+        if own.way.strassen:
+            reason += f", {strassen.workspace(window, target.cpu) / 1e3:.0f} kB of workspace"
     return msgspec.structs.replace(decision, predicted_us=predicted, error=error, reason=reason)
 
 
@@ -233,9 +235,7 @@ def _stall(sums: int, target: Target) -> float:
 
 def _error(window: Window, weights: Array, target: Target, way: Way) -> float:
     if way.strassen:
-        pixels = np.random.default_rng(0).standard_normal((_PIXELS, window.ci), np.float32)
-        chosen = weights[::-(-len(weights) // _PIXELS), :, 0, 0]
-        return float(f"{strassen.relative_error(chosen[:len(chosen) // 2 * 2], pixels):.1e}")
+        return float(f"{strassen.error(weights[:len(weights) // 2 * 2, :, 0, 0], _PIXELS):.1e}")
     # it is convolved with padding 1, so that its tiles end as the layer's do
     sample = np.random.default_rng(0).standard_normal((1, window.ci, window.oh, window.ow), np.float32)
     exact = _tiles(window, _decide(window, target, way), way).exact

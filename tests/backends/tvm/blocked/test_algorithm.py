@@ -66,7 +66,7 @@ def test_large_products_are_strassens_on_x86() -> None:
 def test_strassens_error_is_that_of_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     x86 = load_target("x86-64-avx512")
     window, weights = layer(LINEAR)
-    assert 1e-8 < (choose([(window, weights)], x86, options("auto"))[0].error or 0.0) < 1e-6
+    assert 1e-8 < (choose([(window, weights)], x86, options("auto"))[0].error or 0.0) < 1e-5
     monkeypatch.setattr(algorithm, "_error", lambda window, weights, target, way: 1.0)
     assert choose([(window, weights)], x86, options("auto"))[0].algorithm == "direct"
 

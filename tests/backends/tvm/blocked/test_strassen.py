@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -59,13 +60,37 @@ def test_all_batch_sizes_share_the_weights(tmp_path: Path) -> None:
 
 
 @given(rows=st.integers(1, 40), inputs=st.integers(1, 40), outputs=st.integers(1, 40), outlier=st.floats(1.0, 1e4))
-def test_its_error_is_small_beside_the_largest_result(rows: int, inputs: int, outputs: int, outlier: float) -> None:
-    """Also where one channel is much larger than the others, as in transformers: the others lose what it gains."""
+def test_outputs_of_any_size_are_as_exact(rows: int, inputs: int, outputs: int, outlier: float) -> None:
+    """Each beside its own largest result: also one whose weights are much larger than all others'."""
     random = np.random.default_rng(0)
     sample = random.standard_normal((2 * rows, 2 * inputs)).astype(np.float32)
-    sample[:, 0] *= np.float32(outlier)
     weights = random.standard_normal((2 * outputs, 2 * inputs)).astype(np.float32)
-    assert strassen.relative_error(weights, sample) <= 1e-5
+    exact = strassen.relative_error(weights, sample)
+    weights[0] *= np.float32(2.0 ** round(math.log2(outlier)))
+    assert strassen.relative_error(weights, sample) == pytest.approx(exact, rel=1e-6)
+
+
+def test_an_input_that_is_much_larger_than_the_others_shows_in_the_error() -> None:
+    """By its weights, which are much smaller; none at all are no sign of that."""
+    weights = np.random.default_rng(0).standard_normal((32, 64)).astype(np.float32)
+    plain = strassen.error(weights, 32)
+    weights[:, 3] = 0
+    assert strassen.error(weights, 32) < 2 * plain < 1e-5
+    weights[:, 3] = 1e-5
+    assert strassen.error(weights, 32) > 1e-4
+
+
+@pytest.mark.parametrize("spread", [0.0, 5.0])
+def test_channels_that_differ_in_size(check: Check, spread: float) -> None:
+    """As those of folded batch norms do: what comes next brings them back to one size."""
+    net = Network(64, 7, 7)
+    scale = 10.0 ** np.random.default_rng(1).uniform(-spread, 0, 64)
+    large = net.node("Conv", net.x.name, net.b.constant(
+        net.b.random.standard_normal((64, 64, 1, 1)) * scale[:, None, None, None], np.float32), kernel_shape=[1, 1])
+    even = net.node("Mul", net.node("Relu", large), net.b.constant(1 / scale[:, None, None], np.float32))
+    net.output(net.x._replace(name=even))
+    artifact = check(net, "native", strassen="on")
+    assert all((row.error is not None) == (row.algorithm == "strassen") for row in artifact.manifest.layers)
 
 
 def test_packed_weights_are_no_more_than_the_networks() -> None:
@@ -73,4 +98,4 @@ def test_packed_weights_are_no_more_than_the_networks() -> None:
     cpu = load_target("x86-64-avx512").cpu
     weights = np.random.default_rng(0).standard_normal((96, 64, 1, 1)).astype(np.float32)
     packed = strassen.pack(weights, strassen.decide(window, cpu), 16)
-    assert packed.dtype == np.float32 and packed.size == weights.size
+    assert packed.dtype == np.float32 and packed.size == weights.size + 96

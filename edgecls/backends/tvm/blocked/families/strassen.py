@@ -15,6 +15,9 @@ and its channels are halved, A11 A12 | A21 A22, and so are the channels that com
 A tile's sums stay in registers from one product to the next: only M, U1, U2 and U3 are set aside, in the first cache.
 Differences of weights are made where they are loaded: x86 adds beside its multiply-adds at no cost, and a broadcast
 from memory leaves it the registers. An odd image has one row of zeros more below, whose results are left out.
+
+What is added to one another should be of one size: beside something large the last bits of something small are lost. So
+the weights of each output are divided by a power of two near their norm, and its results multiplied by it.
 """
 
 from __future__ import annotations
@@ -42,9 +45,11 @@ from edgecls.types import Array, Cpu
 # cycles to share out work twice instead of once, with weights of the first group that nobody has fetched; around a
 # product of one tile; to set a sum aside or take it up again, 9 times per tile; for what is made of one vector of each
 # half of an image
-_CALL, _PRODUCT, _SUM, _HALVES = 30_000, 60, 1.5, 14
+_CALL, _PRODUCT, _SUM, _HALVES = 15_000, 60, 1.5, 14
 # of the second cache, for the weights of a group, beside those that are fetched for the next
 _OF_CACHE = 0.6
+# of the largest norm of an input channel's weights
+_UNUSED = 1e-6
 
 
 def applies(window: Window, cpu: Cpu) -> bool:
@@ -72,6 +77,11 @@ def decide(window: Window, cpu: Cpu) -> Decision:
                            f"in registers over {window.ci // 2} channels")
 
 
+def workspace(window: Window, cpu: Cpu) -> int:
+    """Bytes of what is made of an image's quarters."""
+    return Half.of(window, cpu.vector_bits // 32).made * cpu.vector_bits // 8
+
+
 def cycles(window: Window, cpu: Cpu, efficiency: float) -> float:
     """Predicted for one core. efficiency: of a product tile's multiply-adds."""
     lanes, half = cpu.vector_bits // 32, Half.of(window, cpu.vector_bits // 32)
@@ -89,22 +99,24 @@ def cycles(window: Window, cpu: Cpu, efficiency: float) -> float:
 
 
 def pack(weights: Array, decision: Decision, lanes: int) -> Array:
-    """(Co, Ci, 1, 1) -> for each group of output vectors of a half: B11, B21, T, B22 as [input channel][output],
-    flat."""
-    b = _transformed(weights[:, :, 0, 0], lanes)
+    """(Co, Ci, 1, 1) -> for each group of output vectors of a half: B11, B21, T, B22 as [input channel][output]; behind
+    them what the results are multiplied by; flat."""
+    scales = _scales(weights[:, :, 0, 0])
+    b = _transformed(weights[:, :, 0, 0] / scales[:, None], lanes)
     packed = []
     for part in parts(b.shape[-1], lanes, decision.tile[1]):
         for group in range(part.count):
             first = (part.first + group * part.vectors) * lanes
             packed.append(b[..., first:first + part.vectors * lanes].reshape(-1))
-    return np.concatenate(packed)
+    return np.concatenate([*packed, np.pad(scales, (0, -len(scales) % lanes))])
 
 
 def relative_error(weights: Array, sample: Array) -> float:
-    """max |Strassen in float32 - product in float64| / max |product|. weights: (Co, Ci); sample: (pixels, Ci), float32;
-    pixels and channels even."""
+    """max |Strassen in float32 - product in float64| of an output / max |product| of it, the worst of all outputs.
+    weights: (Co, Ci); sample: (pixels, Ci), float32; pixels and channels even."""
     exact = sample.astype(np.float64) @ weights.T.astype(np.float64)
-    (b11, b21), (t, b22) = _transformed(weights, 1)
+    scales = _scales(weights)
+    (b11, b21), (t, b22) = _transformed(weights / scales[:, None], 1)
     (a11, a12), (a21, a22) = ((half[:, :len(b11)], half[:, len(b11):]) for half in np.split(sample, 2))
     s1 = a21 + a22
     s2 = s1 - a11
@@ -112,8 +124,29 @@ def relative_error(weights: Array, sample: Array) -> float:
     u2 = u1 + s2 @ t
     u3 = u2 + (a11 - a21) @ (t - b11)
     found = np.block([[u1 + a12 @ b21, u2 + m + (a12 - s2) @ b22], [u3 + a22 @ (b21 - t), u3 + m]])
-    peak = np.abs(exact).max()
-    return float(np.abs(found - exact).max() / peak) if peak else 0.0
+    peaks = np.abs(exact).max(0)
+    errors = np.abs(found.astype(np.float64) * scales - exact).max(0)
+    return float(np.max(errors[peaks > 0] / peaks[peaks > 0], initial=0.0))
+
+
+def error(weights: Array, pixels: int) -> float:
+    """The larger `relative_error` of two samples of random numbers: of channels that are alike, and of channels as
+    large as their weights are small. weights: (Co, Ci)."""
+    alike = np.random.default_rng(0).standard_normal((pixels, weights.shape[1]), np.float32)
+    norms = np.linalg.norm(weights, axis=0)
+    largest = norms.max(initial=0.0)
+    # what has no weight to speak of is not used
+    used = norms > _UNUSED * largest
+    unlike = alike * np.where(used, largest / np.where(used, norms, 1.0), 1.0).astype(np.float32)
+    return max(relative_error(weights, alike), relative_error(weights, unlike))
+
+
+def _scales(weights: Array) -> Array:
+    """(Co,) float32: powers of two near the norms of (Co, Ci), 1 where that is zero."""
+    norms = np.linalg.norm(weights.astype(np.float64), axis=1)
+    exponents = np.clip(np.round(np.log2(np.where(norms > 0, norms, 1.0))), -100, 100)
+    powers: Array = np.exp2(exponents).astype(np.float32)
+    return powers
 
 
 def _transformed(weights: Array, lanes: int) -> Array:
@@ -140,12 +173,12 @@ def emit(simd: Simd, window: Window, decision: Decision, epilogue: Epilogue, lin
     lanes, half = simd.lanes, Half.of(window, simd.lanes)
     pixels, blocks_out = half.rows + half.below, 2 * half.blocks_out
     data = simd.parameter("data", window.n * 2 * half.blocks_in * pixels * lanes)
-    weights = simd.parameter("weights", blocks_out * lanes * window.ci)
+    weights = simd.parameter("weights", blocks_out * lanes * (window.ci + 1))
     others = epilogue.parameters(simd, blocks_out * lanes, window.n, pixels)
     out = simd.parameter("out", window.n * blocks_out * pixels * lanes)
     sizes = balanced(half.rows, decision.tile[0])
     with simd.loop(window.n) as image:
-        made = simd.scratch("made", 5 * half.blocks_in * half.rows * lanes)
+        made = simd.scratch("made", half.made * lanes)
         with simd.loop(half.blocks_in, parallel=True) as block:
             combine(simd, half, data, made, image, block)
         offset = 0

@@ -40,6 +40,11 @@ class Half:
     def pixels(self) -> int:
         return self.rows + self.below
 
+    @property
+    def made(self) -> int:
+        """Vectors of what is made of an image's quarters."""
+        return (4 if self.rows == self.below else 5) * self.blocks_in * self.rows
+
 
 def combine(simd: Simd, half: Half, data: Any, made: Any, image: Expr, block: Expr) -> None:
     """One block of channels of each quarter of an image -> made [sum][block][pixel][lane]."""
@@ -172,12 +177,19 @@ class Tile:
         for v in range(part.vectors):
             vector = simd.bind(part.first + self.group * part.vectors + (v + half.blocks_out * right))
             start = self.epilogue.start(simd, self.others, vector)
+            scale = simd.bind(simd.load(self.weights, self._scales + vector * simd.lanes))
             line = simd.bind(((self.image * (2 * half.blocks_out) + vector) * half.pixels + half.rows * below + first)
                              * simd.lanes)
             for r in range(rows):
                 place = line + r * simd.lanes
-                value = simd.bind(simd.value(sums[r][v]) + start)
+                value = simd.bind(simd.value(sums[r][v]) * scale + start)
                 simd.store(self.out, place, self.epilogue.apply(simd, value, self.others, vector, self.image, place))
+
+    @property
+    def _scales(self) -> int:
+        """Where they lie behind the weights."""
+        half, lanes = self.half, self.simd.lanes
+        return 2 * half.blocks_out * lanes * 2 * half.blocks_in * lanes
 
     def _zero(self, sums: Sequence[Sequence[Any]]) -> None:
         for register in (r for own in sums for r in own):

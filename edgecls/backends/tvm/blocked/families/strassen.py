@@ -62,16 +62,12 @@ def applies(window: Window, cpu: Cpu) -> bool:
 def decide(window: Window, cpu: Cpu) -> Decision:
     """The register tile that costs least."""
     lanes, half = cpu.vector_bits // 32, Half.of(window, cpu.vector_bits // 32)
-    best, choice = float("inf"), (1, 1)
-    for vectors in product_vectors(half.blocks_out * lanes, cpu, far=True):
-        if vectors > 1 and 2 * vectors * window.ci * lanes * 4 > cpu.cache.l2 * _OF_CACHE:
-            continue
-        for most in range(1, product_rows(vectors, cpu) + 1):
-            sizes = balanced(half.rows, most)
-            cost = product_cost(half.blocks_out * lanes, sizes, vectors, cpu, half.blocks_in, far=1.0)
-            if max(sizes) == most and cost < best:
-                best, choice = cost, (most, vectors)
-    rows, vectors = choice
+    outputs = half.blocks_out * lanes
+    tiles = ((most, vectors) for vectors in product_vectors(outputs, cpu, far=True)
+             if vectors == 1 or 2 * vectors * window.ci * lanes * 4 <= cpu.cache.l2 * _OF_CACHE
+             for most in range(1, product_rows(vectors, cpu) + 1) if max(balanced(half.rows, most)) == most)
+    rows, vectors = min(tiles, key=lambda tile: product_cost(outputs, balanced(half.rows, tile[0]), tile[1], cpu,
+                                                             half.blocks_in, far=1.0))
     return Decision(algorithm="strassen", layout=f"NCHW{lanes}c", tile=(rows, vectors),
                     reason=f"7 products of half the size instead of 8; {rows} pixels x {vectors * lanes} channels stay "
                            f"in registers over {window.ci // 2} channels")
@@ -113,7 +109,7 @@ def pack(weights: Array, decision: Decision, lanes: int) -> Array:
 
 def relative_error(weights: Array, sample: Array) -> float:
     """max |Strassen in float32 - product in float64| of an output / max |product| of it, the worst of all outputs.
-    weights: (Co, Ci); sample: (pixels, Ci), float32; pixels and channels even."""
+    weights: (Co, Ci); sample: (pixels, Ci), float32; pixels and Ci even."""
     exact = sample.astype(np.float64) @ weights.T.astype(np.float64)
     scales = _scales(weights)
     (b11, b21), (t, b22) = _transformed(weights / scales[:, None], 1)
@@ -125,7 +121,7 @@ def relative_error(weights: Array, sample: Array) -> float:
     u3 = u2 + (a11 - a21) @ (t - b11)
     found = np.block([[u1 + a12 @ b21, u2 + m + (a12 - s2) @ b22], [u3 + a22 @ (b21 - t), u3 + m]])
     peaks = np.abs(exact).max(0)
-    errors = np.abs(found.astype(np.float64) * scales - exact).max(0)
+    errors = np.abs(found[:, :len(weights)].astype(np.float64) * scales - exact).max(0)
     return float(np.max(errors[peaks > 0] / peaks[peaks > 0], initial=0.0))
 
 
@@ -133,7 +129,7 @@ def error(weights: Array, pixels: int) -> float:
     """The larger `relative_error` of two samples of random numbers: of channels that are alike, and of channels as
     large as their weights are small. weights: (Co, Ci)."""
     alike = np.random.default_rng(0).standard_normal((pixels, weights.shape[1]), np.float32)
-    norms = np.linalg.norm(weights, axis=0)
+    norms = np.linalg.norm(weights.astype(np.float64), axis=0)
     largest = norms.max(initial=0.0)
     # what has no weight to speak of is not used
     used = norms > _UNUSED * largest

@@ -15,7 +15,7 @@ from edgecls.backends.tvm.blocked import neon
 from edgecls.backends.tvm.blocked.algorithm import choose, copy_us
 from edgecls.backends.tvm.blocked.compose import compose_channels
 from edgecls.backends.tvm.blocked.epilogue import Epilogue
-from edgecls.backends.tvm.blocked.families import FAMILIES, convert, matmul
+from edgecls.backends.tvm.blocked.families import FAMILIES, convert
 from edgecls.backends.tvm.blocked.families.family import Plan
 from edgecls.backends.tvm.blocked.form import Form
 from edgecls.backends.tvm.blocked.graph import read_graph
@@ -88,7 +88,7 @@ class _Rewriter:
         with self.builder.function("main", parameters):
             with self.builder.dataflow():
                 for found in groups:
-                    if found.anchor.kind == "matmul" and matmul.applies(self.cpu):
+                    if found.anchor.kind == "matmul":
                         self._call_plain(found)
                     elif found.anchor.kind in PLAIN:
                         self._copy(found)

@@ -108,9 +108,9 @@ class Simd:
         lanes = lanes or self.lanes
         return buffer.vload([_index(index)], f"float32x{lanes}") if lanes > 1 else buffer[_index(index)]
 
-    def spread(self, buffer: Any, index: Expr) -> Expr:
+    def spread(self, buffer: Any, index: Expr, lanes: int | None = None) -> Expr:
         """One float in every lane."""
-        return self.tir.Broadcast(buffer[_index(index)], self.lanes)
+        return self.tir.Broadcast(buffer[_index(index)], lanes or self.lanes)
 
     def integer(self, buffer: Any, index: Expr) -> Expr:
         """One number of a table."""
@@ -170,17 +170,25 @@ class Simd:
     # ---- registers
 
     def register(self, value: Expr, stem: str = "acc") -> Any:
-        """A vector that changes."""
-        buffer = self.tir.decl_buffer((self.lanes,), "float32", self.name(stem))
+        """A vector that changes, or a part of one."""
+        buffer = self.tir.decl_buffer((value.ty.dtype.lanes,), "float32", self.name(stem))
         self._body.append(self.tir.AllocBuffer(buffer))
-        self.store(buffer, 0, value)
+        self.assign(buffer, value)
         return buffer
 
     def value(self, register: Any) -> Expr:
-        return self.load(register, 0)
+        return self.load(register, 0, int(register.shape[0]))
 
     def assign(self, register: Any, value: Expr) -> None:
-        self.store(register, 0, value)
+        self.store(register, 0, value, int(register.shape[0]))
+
+    def whole(self, value: Expr) -> Expr:
+        """Half a vector with zeros above it; a whole one as it is."""
+        lanes = value.ty.dtype.lanes
+        if lanes == self.lanes:
+            return value
+        zeros = self.tir.Broadcast(self.tir.FloatImm("float32", 0.0), lanes)
+        return self.bind(self.tir.Shuffle([value, zeros], [self._int(i) for i in range(self.lanes)]))
 
     def elements(self, buffer: Any, base: Expr, offsets: Sequence[int]) -> list[Expr]:
         """The floats at base + offset of a blocked tensor, each spread over a vector; base begins a block. With

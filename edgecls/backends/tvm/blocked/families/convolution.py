@@ -17,7 +17,14 @@ from msgspec import structs
 from edgecls.backends.tvm.blocked.epilogue import Epilogue
 from edgecls.backends.tvm.blocked.families import dense, strassen, winograd, winograd_weights
 from edgecls.backends.tvm.blocked.families.family import Plan, Tensors
-from edgecls.backends.tvm.blocked.families.product import Ahead, parts, product_cost, product_rows, product_vectors
+from edgecls.backends.tvm.blocked.families.product import (
+    Ahead,
+    halves,
+    parts,
+    product_cost,
+    product_rows,
+    product_vectors,
+)
 from edgecls.backends.tvm.blocked.families.row_of_tiles import RowOfTiles, columns_of
 from edgecls.backends.tvm.blocked.groups import Group
 from edgecls.backends.tvm.blocked.simd import Simd
@@ -44,7 +51,8 @@ def decide(window: Window, cpu: Cpu, planar: bool = False) -> Decision:
         for most in range(1, product_rows(vectors, cpu, columns) + 1):
             flat = flattened(window, most, -(-window.co // (vectors * lanes)))
             sizes = [r.size for r in runs(flat, most) for _ in range(r.count)]
-            cost = flat.oh * product_cost(window.co, sizes, vectors, cpu, depth, columns, float(far))
+            cost = flat.oh * product_cost(window.co, sizes, vectors, cpu, depth, columns, float(far),
+                                          halves=halves(cpu))
             if max(sizes) == most and cost < best:
                 best, choice = cost, (most, vectors)
     pixels, vectors = choice
@@ -73,10 +81,11 @@ def pack(weights: Array, decision: Decision, lanes: int, planar: bool, groups: i
 
 
 def emit(simd: Simd, window: Window, decision: Decision, epilogue: Epilogue, planar: bool,
-         rows_first: bool = False, line: int = 0) -> Any:
+         rows_first: bool = False, line: int = 0, half: bool = False) -> Any:
     """planar: the input is NCHW (few channels), not blocked. rows_first: all outputs of a row of pixels come before the
     next row, not all rows of a group of outputs. line: floats in a line of the cache; 0 leaves it to the processor to
-    fetch weights. Parameters: input, weights, operands of the epilogue, output."""
+    fetch weights. half: a last vector that is half padding is computed as half a vector. Parameters: input, weights,
+    operands of the epilogue, output."""
     pixels, vectors = decision.tile
     groups, window = window.groups, window.one_group()
     flat = flattened(window, pixels, -(-window.co // (vectors * simd.lanes)))
@@ -95,7 +104,7 @@ def emit(simd: Simd, window: Window, decision: Decision, epilogue: Epilogue, pla
     row_of_tiles = runs(flat, pixels)
     in_row = sum(run.count for run in row_of_tiles)
     offset = 0
-    for part in parts(window.co, lanes, vectors):
+    for part in parts(window.co, lanes, vectors, half):
         with simd.loop(window.n * part.count * flat.oh, parallel=True) as task:
             if once:
                 group, image, number, row = simd.divide(task, (part.count, images, groups, flat.oh))
@@ -153,5 +162,6 @@ def plan_direct(window: Window, weights: Array, decision: Decision, data: Any, t
     return Plan(f"conv{window.kernel[0]}x{window.kernel[1]}", decision,
                 (tensors.plain(data) if planar else tensors.block(data),
                  pack(weights, decision, tensors.lanes, planar, window.groups)),
-                lambda simd, epilogue: emit(simd, window, decision, epilogue, planar, rows_first, line),
+                lambda simd, epilogue: emit(simd, window, decision, epilogue, planar, rows_first, line,
+                                            halves(tensors.cpu)),
                 (window, planar, decision), window.multiply_adds, in_place=True)

@@ -1,7 +1,10 @@
 """Products of two tensors that are both computed, (..., M, K) x (..., K, N), where they are no attention.
 
     packed     the second factor in vectors of neighbouring columns: [matrix][vector][k][lane]
-    product    some rows of the first at a time, copied as [vector of k][row][lane], times all of these vectors
+    product    some rows of the first at a time times all of these vectors
+
+x86 broadcasts elements of the rows from where they are. NEON loads them as vectors, and has the rows of a task copied
+as [vector of k][row][lane], zeros behind the last.
 
 Both factors and the result lie as the network has them, row by row: what stands around such a product is TVM's.
 """
@@ -24,7 +27,7 @@ from edgecls.backends.tvm.blocked.families.product import (
 from edgecls.backends.tvm.blocked.groups import Group
 from edgecls.backends.tvm.blocked.multiply import multiply
 from edgecls.backends.tvm.blocked.simd import Expr, Simd
-from edgecls.backends.tvm.blocked.turn import NEIGHBOURS, Turn, products
+from edgecls.backends.tvm.blocked.turn import Product, Turn
 from edgecls.backends.tvm.blocked.window import balanced
 from edgecls.backends.tvm.schedule import Decision
 from edgecls.types import Cpu
@@ -52,9 +55,14 @@ class Tiles:
     tile: tuple[int, int]
 
 
-def applies(cpu: Cpu) -> bool:
-    """x86 keeps TVM's loops: a quarter faster where their tiles divide the sides, but ten times slower where not."""
-    return cpu.arch != "x86_64"
+@dataclass(frozen=True)
+class Rows:
+    """Of a task: lane k of vector b of row r is at `start + r * row + b * block + k`."""
+
+    buffer: Any
+    start: Expr
+    row: int
+    block: int
 
 
 def decide(matrices: Matrices, cpu: Cpu) -> Tiles:
@@ -64,7 +72,8 @@ def decide(matrices: Matrices, cpu: Cpu) -> Tiles:
     most, vectors = min(
         ((most, vectors) for vectors in product_vectors(matrices.columns, cpu, far=True)
          for most in range(1, product_rows(vectors, cpu) + 1)),
-        key=lambda tile: product_cost(matrices.columns, balanced(matrices.rows, tile[0]), tile[1], cpu, depth))
+        key=lambda tile: product_cost(matrices.columns, balanced(matrices.rows, tile[0]), tile[1], cpu, depth,
+                                      far=float(cpu.arch == "x86_64")))
     return Tiles(most * max(1, cpu.cache.l1d // 2 // (depth * lanes * 4) // most), (most, vectors))
 
 
@@ -87,7 +96,7 @@ def emit_packed(simd: Simd, matrices: Matrices) -> Any:
 def emit(simd: Simd, matrices: Matrices, tiles: Tiles) -> Any:
     """Parameters: first factor, packed second, output."""
     lanes, inner, columns = simd.lanes, matrices.inner, matrices.columns
-    blocks, vectors = -(-inner // lanes), -(-columns // lanes)
+    vectors = -(-columns // lanes)
     data = simd.parameter("data", matrices.count * matrices.rows * inner)
     packed = simd.parameter("packed", matrices.count * vectors * inner * lanes)
     out = simd.parameter("out", matrices.count * matrices.rows * columns)
@@ -97,32 +106,39 @@ def emit(simd: Simd, matrices: Matrices, tiles: Tiles) -> Any:
         with simd.loop(matrices.count * count, parallel=True) as task:
             matrix, step = simd.divide(task, (matrices.count, count))
             first = simd.bind(matrix * matrices.rows + start + step * size)
-            own = simd.scratch("rows", size * blocks * lanes)
-            for many, begin, width in pieces(inner, lanes):
-                with simd.loop(size) as r, simd.loop(many) as block:
-                    _copy(simd, data, (first + r) * inner + begin + block * lanes, own,
-                          ((begin // lanes + block) * size + r) * lanes, width)
+            own = Rows(data, first * inner, inner, lanes)
+            if simd.by_element:
+                own = _copied(simd, data, first, size, inner)
             for row, rows in _parts(simd, size, tiles.tile[0]):
                 for many, begin, width in _vectors(vectors, tiles.tile[1], columns % lanes > 0):
                     with simd.loop(many, rolled=True) as index:
                         vector = simd.bind(begin + index * width)
                         sums = [[simd.register(simd.number(0.0)) for _ in range(width)] for _ in range(rows)]
                         place = simd.bind((matrix * vectors + vector) * (inner * lanes))
-                        _multiply(simd, sums, own, row, size, inner, packed, place)
+                        _multiply(simd, sums, own, row, inner, packed, place)
                         last = columns % lanes if begin + many * width == vectors and many == 1 else 0
                         _store(simd, sums, out, simd.bind((first + row) * columns + vector * lanes), columns, last)
         start += size * count
     return simd.function([data, packed, out])
 
 
-def _multiply(simd: Simd, sums: list[list[Any]], own: Any, row: Expr, size: int, inner: int, packed: Any,
-              place: Expr) -> None:
+def _copied(simd: Simd, data: Any, first: Expr, size: int, inner: int) -> Rows:
+    lanes = simd.lanes
+    own = simd.scratch("rows", size * -(-inner // lanes) * lanes)
+    for many, begin, width in pieces(inner, lanes):
+        with simd.loop(size) as r, simd.loop(many) as block:
+            _copy(simd, data, (first + r) * inner + begin + block * lanes, own,
+                  ((begin // lanes + block) * size + r) * lanes, width)
+    return Rows(own, 0, lanes, size * lanes)
+
+
+def _multiply(simd: Simd, sums: list[list[Any]], own: Rows, row: Expr, inner: int, packed: Any, place: Expr) -> None:
     lanes, rows, vectors = simd.lanes, len(sums), len(sums[0])
 
     def turns(count: int, units: int, block: int, channels: int) -> None:
-        found = products(NEIGHBOURS, [tuple(range(rows))], channels, 1, lanes)
-        turn = Turn(rows, vectors, found, size * lanes, lanes * lanes, inner * lanes, units)
-        multiply(simd, turn, count, sums, own, simd.bind((block * size + row) * lanes), packed,
+        found = tuple(Product(k * lanes, tuple((r, r * own.row, k) for r in range(rows))) for k in range(channels))
+        turn = Turn(rows, vectors, found, own.block, lanes * lanes, inner * lanes, units)
+        multiply(simd, turn, count, sums, own.buffer, simd.bind(own.start + row * own.row + block * own.block), packed,
                  simd.bind(place + block * lanes * lanes))
 
     whole, rest = divmod(inner, lanes)

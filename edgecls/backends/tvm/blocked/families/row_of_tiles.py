@@ -59,8 +59,8 @@ class RowOfTiles:
         first = self.part.first + self.group * self.part.vectors
         # loaded for each tile: kept for all of them it would be in the registers of the sums
         bias = self.vector + first + self.zero()
-        start = [self.epilogue.start(simd, self.others, bias + v) for v in range(self.part.vectors)]
-        sums = [[simd.register(start[v]) for v in range(self.part.vectors)] for _ in range(run.size)]
+        start = [self._used(self.epilogue.start(simd, self.others, bias + v), v) for v in range(self.part.vectors)]
+        sums = [[simd.register(value) for value in start] for _ in range(run.size)]
         if simd.by_element and not self._too_narrow(run):
             self._written_out(column, sums, run)
         else:
@@ -80,7 +80,7 @@ class RowOfTiles:
             with apart():
                 for v, place in enumerate(places):
                     for r in range(run.size):
-                        store(place + r * lanes, simd.value(sums[r][v]), v)
+                        store(place + r * lanes, simd.whole(simd.value(sums[r][v])), v)
             return
         # a polynomial's constants find no registers beside the sums, which therefore wait in memory
         for v, place in enumerate(places):
@@ -172,6 +172,16 @@ class RowOfTiles:
         return 1 if self.planar else self.simd.lanes
 
     @property
+    def _lanes(self) -> list[int]:
+        """Of each vector of outputs, those that are computed."""
+        lanes = self.simd.lanes
+        return [lanes] * (self.part.vectors - 1) + [lanes // 2 if self.part.half else lanes]
+
+    def _used(self, value: Expr, v: int) -> Expr:
+        lanes = self._lanes[v]
+        return value if lanes == self.simd.lanes else self.simd.lanes_of(value, 0, lanes)
+
+    @property
     def _width(self) -> int:
         """Floats of weights per element of the input."""
         return self.part.vectors * self.simd.lanes
@@ -186,12 +196,13 @@ class RowOfTiles:
         for its elements, one after the other."""
         simd = self.simd
         for k in range(step):
-            row = [simd.bind(simd.load(self.weights, weights + k * self._width + v * simd.lanes), "w")
-                   for v in range(len(sums[0]))]
+            row = [simd.bind(simd.load(self.weights, weights + k * self._width + v * simd.lanes, lanes), "w")
+                   for v, lanes in enumerate(self._lanes)]
             for r in pixels:
-                element = simd.bind(simd.spread(self.data, base + (r * self.window.stride[1] * self._unit + k)), "a")
+                place = base + (r * self.window.stride[1] * self._unit + k)
+                elements = {n: simd.bind(simd.spread(self.data, place, n), "a") for n in dict.fromkeys(self._lanes)}
                 for v, weight in enumerate(row):
-                    simd.assign(sums[r][v], simd.value(sums[r][v]) + element * weight)
+                    simd.assign(sums[r][v], simd.value(sums[r][v]) + elements[self._lanes[v]] * weight)
 
 
 def _segments(taps: Sequence[tuple[int, ...]]) -> list[tuple[int, int, tuple[int, ...]]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from edgecls.backends.tvm.blocked import neon
 from edgecls.backends.tvm.blocked.simd import Expr, Simd
-from edgecls.backends.tvm.blocked.turn import Turn
+from edgecls.backends.tvm.blocked.turn import Product, Turn
 
 
 def multiply(simd: Simd, turn: Turn, count: Expr, sums: Sequence[Sequence[Any]], data: Any, base: Expr, weights: Any,
@@ -34,17 +34,26 @@ def _unit(simd: Simd, turn: Turn, sums: Sequence[Sequence[Any]], data: Any, base
           first: Expr) -> None:
     loaded: dict[int, Expr] = {}
 
+    def weight(product: Product, v: int) -> Expr:
+        return simd.bind(simd.load(weights, first + (product.weights + v * turn.between)), "w")
+
     def element(place: int, lane: int) -> Expr:
-        if not simd.by_element:
-            return simd.spread(data, base + (place + lane))
         if place not in loaded:
             loaded[place] = simd.bind(simd.load(data, base + place), "a")
         return simd.element(loaded[place], lane)
 
     for product in turn.products:
+        if not simd.by_element:
+            # all vectors of weights wait for one element after the other
+            vectors = [weight(product, v) for v in range(turn.vectors)]
+            for row, place, lane in product.terms:
+                factor = simd.bind(simd.spread(data, base + (place + lane)), "a")
+                for v, value in enumerate(vectors):
+                    simd.assign(sums[row][v], simd.value(sums[row][v]) + factor * value)
+            continue
         elements = [(row, element(place, lane)) for row, place, lane in product.terms]
         for v in range(turn.vectors):
             # one vector of weights at a time: with all of them loaded LLVM runs out of registers
-            weight = simd.bind(simd.load(weights, first + (product.weights + v * turn.between)), "w")
+            value = weight(product, v)
             for row, factor in elements:
-                simd.assign(sums[row][v], simd.value(sums[row][v]) + factor * weight)
+                simd.assign(sums[row][v], simd.value(sums[row][v]) + factor * value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from edgecls.backends.tvm.blocked.families import convolution
 from tests.backends.tvm.blocked.conftest import BOARDS, Check, transform_on_device
 from tests.backends.tvm.blocked.fixed import NETWORKS, products
 
@@ -16,6 +17,14 @@ CASES = [pytest.param(target, name, id=f"{target}-{name}",
 @pytest.mark.parametrize(("target", "name"), CASES)
 def test_network(target: str, name: str, check: Check) -> None:
     check(NETWORKS[name](), target, batch=11 if name == "dense" else 2)
+
+
+@pytest.mark.parametrize("name", ["windows", "small"])
+@pytest.mark.parametrize(("target", "half"), [("native", False), ("native", True), ("x86-64-avx2", True)])
+def test_half_vectors(target: str, half: bool, name: str, check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the machine's processor prefers."""
+    monkeypatch.setattr(convolution, "halves", lambda cpu: half)
+    check(NETWORKS[name](), target, batch=2)
 
 
 @pytest.mark.parametrize("m", ["f2", "f4", "f6"])

@@ -77,8 +77,9 @@ def product(matrices: int, rows: int, inner: int, columns: int) -> Transformer:
     return t
 
 
-@FEW
-@given(sides=SIDES, target=st.sampled_from(BOARDS))
+@pytest.mark.parametrize("target", ["native", *BOARDS])
+@settings(FEW, max_examples=2)
+@given(sides=SIDES)
 def test_drawn_products(sides: tuple[int, int, int, int], target: str, check: Check) -> None:
     matrices, rows, inner, columns = sides
     layers = check(product(*sides), target, 2).manifest.layers

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from edgecls.backends.tvm.blocked.families.product import parts
 from edgecls.backends.tvm.blocked.window import Window, balanced, flattened, runs
 
 
@@ -33,6 +34,20 @@ def test_runs_cover_every_column_once(width: int, kernel: int, stride: int, dila
                 inside = [r for r, c in enumerate(columns) if 0 <= c * stride - left + tap * dilation < width]
                 assert list(run.taps[tap]) == inside
     assert covered == list(range(window.ow))
+
+
+@given(co=st.integers(1, 300), lanes=st.sampled_from([4, 8, 16]), vectors=st.integers(1, 4), half=st.booleans())
+def test_parts_cover_every_vector_once(co: int, lanes: int, vectors: int, half: bool) -> None:
+    found = parts(co, lanes, vectors, half)
+    starts = [part.first + group * part.vectors for part in found for group in range(part.count)]
+    sizes = [part.vectors for part in found for _ in range(part.count)]
+    assert max(sizes) <= vectors and starts == [sum(sizes[:i]) for i in range(len(sizes))]
+    assert sum(sizes) == -(-co // lanes)
+    # packing does not depend on it
+    assert [p.vectors for p in parts(co, lanes, vectors) for _ in range(p.count)] == sizes
+    last = co % lanes or lanes
+    assert [part.half for part in found] == [False] * (len(found) - 1) + [half and last <= lanes // 2]
+    assert not found[-1].half or found[-1].count == 1
 
 
 @given(h=st.integers(1, 40), w=st.integers(1, 40), most=st.integers(1, 28), groups=st.integers(1, 20))

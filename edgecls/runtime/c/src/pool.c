@@ -31,7 +31,8 @@ enum {
   CALLER_NS = 30000,     /* the caller polls for the end of a share this long: then its thread may have lost its
                             processor to somebody else, and should get ours */
   LOST_NS = 500000,      /* a job that takes longer than the caller alone would have taken, by this much, ... */
-  ALONE_NS = 20000000    /* ... shows that other programs use the processors: it works alone this long */
+  ALONE_NS = 1000000,    /* ... shows that somebody else uses the processors: it works alone this long, twice as long */
+  ALONE_MOST_NS = 16000000 /* if it is soon shown again: a pause of the machine should cost little, a busy one too */
 };
 
 /* signal = number of the job (a multiple of JOB, wraps around) + flags */
@@ -65,7 +66,7 @@ struct ec_pool {
   share *shares;
   pthread_mutex_t lock; /* for falling asleep and waking up only */
   pthread_cond_t wake, finished;
-  uint64_t alone_until; /* the caller's: no jobs for the workers before this time */
+  uint64_t alone_until, alone_ns; /* the caller's: no jobs for the workers before this time; how long that was */
   worker workers[]; /* threads of them; [0] is the caller and has no thread of its own; the shares come after them */
 };
 
@@ -195,7 +196,12 @@ void ec_pool_leave(ec_pool *pool) {
 /* Threads that lose their processors in turn make each other wait whole time slices: worse than one thread. */
 static void judge(ec_pool *pool, uint64_t start, uint64_t own_end) {
   uint64_t now = ec_now_ns();
-  if (now - start > (own_end - start) * pool->num_shares + LOST_NS) pool->alone_until = now + ALONE_NS;
+  if (now - start <= (own_end - start) * pool->num_shares + LOST_NS) return;
+  if (now >= pool->alone_until + 4 * pool->alone_ns)
+    pool->alone_ns = ALONE_NS;
+  else if (pool->alone_ns < ALONE_MOST_NS)
+    pool->alone_ns *= 2;
+  pool->alone_until = now + pool->alone_ns;
 }
 
 /* start: when the job began. */

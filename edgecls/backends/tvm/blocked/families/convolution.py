@@ -61,11 +61,14 @@ def decide(window: Window, cpu: Cpu, planar: bool = False) -> Decision:
                            f"{window.ci} x {window.kernel[0]} x {window.kernel[1]}")
 
 
-def pack(weights: Array, decision: Decision, lanes: int, planar: bool, groups: int = 1) -> Array:
+def pack(weights: Array, decision: Decision, lanes: int, planar: bool, groups: int = 1,
+         streams: bool = False) -> Array:
     """OIHW -> for each group of output vectors: [block of input channels][row][column][channel][output], flat.
-    groups: of the convolution, one after another."""
+    groups: of the convolution, one after another. streams: the same for each vector of outputs."""
     if groups > 1:
-        return np.concatenate([pack(w, decision, lanes, planar) for w in np.split(weights, groups)])
+        return np.concatenate([pack(w, decision, lanes, planar, 1, streams) for w in np.split(weights, groups)])
+    if streams:
+        decision = structs.replace(decision, tile=(decision.tile[0], 1))
     inner = 1 if planar else lanes
     co, ci, kh, kw = weights.shape
     pieces = []
@@ -103,6 +106,7 @@ def emit(simd: Simd, window: Window, decision: Decision, epilogue: Epilogue, pla
     once = images > 1 and groups * group_size * images > size_in
     row_of_tiles = runs(flat, pixels)
     in_row = sum(run.count for run in row_of_tiles)
+    streams = reads_streams(window, simd.by_element)
     offset = 0
     for part in parts(window.co, lanes, vectors, half):
         with simd.loop(window.n * part.count * flat.oh, parallel=True) as task:
@@ -114,10 +118,10 @@ def emit(simd: Simd, window: Window, decision: Decision, epilogue: Epilogue, pla
                 image, number, group, row = simd.divide(task, (images, groups, part.count, flat.oh))
             origin = simd.bind(offset + number * group_size
                                + group * (part.vectors * lanes * window.ci * taps))
-            ahead = Ahead.of(flat, part, lanes, line, in_row * flat.oh)
+            ahead = Ahead.of(flat, part, lanes, 0 if streams else line, in_row * flat.oh)
             tiles = RowOfTiles(simd, flat, planar, part, data, weights, epilogue, others, out, origin,
                                simd.bind(image * groups + number), group, row, image, simd.bind(number * blocks_out),
-                               in_row == 1, ahead)
+                               in_row == 1, streams, ahead)
             before = row * in_row
             for run in row_of_tiles:
                 with simd.loop(simd.hidden(run.count) if run.count > 1 else 1) as index:
@@ -125,6 +129,11 @@ def emit(simd: Simd, window: Window, decision: Decision, epilogue: Epilogue, pla
                 before += run.count
         offset += part.count * part.vectors * lanes * window.ci * taps
     return simd.function([data, weights, *others, out])
+
+
+def reads_streams(window: Window, by_element: bool) -> bool:
+    """Weights that each go into one pixel's sums come from memory, and x86 brings several streams faster than one."""
+    return window.oh * window.ow == 1 and not by_element
 
 
 def reads_rows_first(window: Window, cpu: Cpu) -> bool:
@@ -147,11 +156,13 @@ def plan(found: Group, tensors: Tensors) -> Plan:
 
 def plan_direct(window: Window, weights: Array, decision: Decision, data: Any, tensors: Tensors) -> Plan:
     """Of whole channels, or of groups that are whole vectors."""
+    streams = reads_streams(window, tensors.cpu.arch != "x86_64")
     planar = (window.groups == 1 and window.ci <= _PLANAR_CHANNELS and tensors.is_image(data)
               and not tensors.is_blocked(data))
     if dense.applies(window) and not planar:
         decision = dense.decide(window, decision, tensors.cpu)
-        return Plan("dense", decision, (tensors.block(data), pack(weights, decision, tensors.lanes, False)),
+        return Plan("dense", decision,
+                    (tensors.block(data), pack(weights, decision, tensors.lanes, False, streams=streams)),
                     lambda simd, epilogue: dense.emit(simd, window, decision, epilogue), (window, decision),
                     window.multiply_adds)
     if planar:
@@ -161,7 +172,7 @@ def plan_direct(window: Window, weights: Array, decision: Decision, data: Any, t
     line = tensors.cpu.cache.line // 4 if tensors.cpu.arch == "x86_64" and not (rows_first or planar) else 0
     return Plan(f"conv{window.kernel[0]}x{window.kernel[1]}", decision,
                 (tensors.plain(data) if planar else tensors.block(data),
-                 pack(weights, decision, tensors.lanes, planar, window.groups)),
+                 pack(weights, decision, tensors.lanes, planar, window.groups, streams)),
                 lambda simd, epilogue: emit(simd, window, decision, epilogue, planar, rows_first, line,
                                             halves(tensors.cpu)),
                 (window, planar, decision), window.multiply_adds, in_place=True)

@@ -51,7 +51,7 @@ def emit(simd: Simd, window: Window, decision: Decision, epilogue: Epilogue) -> 
         width = len(sums[0])
         spread = simd.elements(data, place, [r * stride + k for k in range(channels) for r in range(len(sums))])
         for k in range(channels):
-            vector = [simd.bind(simd.load(weights, row + (k * width + v) * lanes), "w") for v in range(width)]
+            vector = [simd.bind(simd.load(weights, row + (k * step + v * between) * lanes), "w") for v in range(width)]
             for r, sums_of in enumerate(sums):
                 for v, weight in enumerate(vector):
                     simd.assign(sums_of[v], simd.value(sums_of[v]) + spread[k * len(sums) + r] * weight)
@@ -59,6 +59,8 @@ def emit(simd: Simd, window: Window, decision: Decision, epilogue: Epilogue) -> 
     offset = 0
     for part in parts(window.co, lanes, vectors):
         width = part.vectors * lanes
+        # x86 has a stream of weights for each vector
+        step, between = (part.vectors, 1) if simd.by_element else (1, window.ci * pixels)
         with simd.loop(part.count, parallel=True) as group:
             first = part.first + group * part.vectors
             origin = simd.bind(offset + group * (width * window.ci * pixels))
@@ -70,11 +72,11 @@ def emit(simd: Simd, window: Window, decision: Decision, epilogue: Epilogue) -> 
                     sums = [[simd.register(value) for value in start] for _ in range(size)]
                     with simd.loop(whole * pixels) as i:
                         products(sums, simd.bind(image * stride + i * lanes),
-                                 simd.bind(origin + i * (lanes * width)), lanes)
+                                 simd.bind(origin + i * (lanes * step * lanes)), lanes)
                     if rest:
                         with simd.loop(pixels) as i:
                             products(sums, simd.bind(image * stride + (whole * pixels + i) * lanes),
-                                     simd.bind(origin + (whole * pixels * lanes + i * rest) * width), rest)
+                                     simd.bind(origin + (whole * pixels * lanes + i * rest) * (step * lanes)), rest)
                     for r in range(size):
                         for v in range(part.vectors):
                             place = simd.bind(((image + r) * blocks_out + first + v) * lanes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ class RowOfTiles:
     whole: Expr
     vector: Expr
     single: bool  # tile in the row
+    streams: bool  # of weights, one for each vector of outputs
     ahead: Ahead | None
 
     def __post_init__(self) -> None:
@@ -183,8 +185,13 @@ class RowOfTiles:
 
     @property
     def _width(self) -> int:
-        """Floats of weights per element of the input."""
-        return self.part.vectors * self.simd.lanes
+        """Floats of weights per element of the input, in one stream."""
+        return self.simd.lanes * (1 if self.streams else self.part.vectors)
+
+    @property
+    def _between(self) -> int:
+        """Floats from one vector's weights of an element to the next one's."""
+        return self.simd.lanes * (self.window.ci * math.prod(self.window.kernel) if self.streams else 1)
 
     def _line(self, block: Expr, y: Expr) -> Expr:
         """Where row y of one block of channels begins."""
@@ -196,7 +203,7 @@ class RowOfTiles:
         for its elements, one after the other."""
         simd = self.simd
         for k in range(step):
-            row = [simd.bind(simd.load(self.weights, weights + k * self._width + v * simd.lanes, lanes), "w")
+            row = [simd.bind(simd.load(self.weights, weights + k * self._width + v * self._between, lanes), "w")
                    for v, lanes in enumerate(self._lanes)]
             for r in pixels:
                 place = base + (r * self.window.stride[1] * self._unit + k)

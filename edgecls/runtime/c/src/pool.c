@@ -32,7 +32,7 @@ enum {
                             processor to somebody else, and should get ours */
   LOST_NS = 500000,      /* a job that takes longer than the caller alone would have taken, by this much, ... */
   ALONE_NS = 1000000,    /* ... shows that somebody else uses the processors: it works alone this long, twice as long */
-  ALONE_MOST_NS = 16000000 /* if it is soon shown again: a pause of the machine should cost little, a busy one too */
+  ALONE_MOST_NS = 16000000 /* if it is shown again within four times that: one pause of the machine should cost little */
 };
 
 /* signal = number of the job (a multiple of JOB, wraps around) + flags */
@@ -196,6 +196,7 @@ void ec_pool_leave(ec_pool *pool) {
 /* Threads that lose their processors in turn make each other wait whole time slices: worse than one thread. */
 static void judge(ec_pool *pool, uint64_t start, uint64_t own_end) {
   uint64_t now = ec_now_ns();
+  if (pool->alone_until > start) return; /* this job has been judged */
   if (now - start <= (own_end - start) * pool->num_shares + LOST_NS) return;
   if (now >= pool->alone_until + 4 * pool->alone_ns)
     pool->alone_ns = ALONE_NS;

@@ -47,6 +47,15 @@ def test_off_is_direct() -> None:
     assert [d.algorithm for d in choose([layer(LARGE)], TARGET, options("off", GROWTH))] == ["direct"]
 
 
+def test_half_vectors_count_where_they_take_half_the_time() -> None:
+    """Of 8 outputs a vector of 16 lanes is half padding."""
+    layers = [layer(msgspec.structs.replace(LARGE, ci=512, co=8, h=14, w=14))]
+    x86 = load_target("x86-64-avx512")
+    found = [choose(layers, msgspec.structs.replace(x86, cpu=msgspec.structs.replace(x86.cpu, fma_pipes=pipes)),
+                    options("off"))[0].predicted_us for pipes in (1, 2)]
+    assert found[0] == pytest.approx(found[1], rel=0.01)
+
+
 LINEAR = Window(n=1, ci=384, co=1536, h=197, w=1, kernel=(1, 1))
 
 

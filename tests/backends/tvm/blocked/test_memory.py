@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from edgecls.backends.tvm import CompileOptions, TvmBackend
+from edgecls.backends.tvm.blocked.families import convolution
 from edgecls.bundle import read_member
 from edgecls.passes import optimize_graph
 from edgecls.runtime.build import build_runner
@@ -45,8 +46,16 @@ def guards(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str | Pa
     return found
 
 
+def adapt(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """-device: kernels transform weights of Winograd; -half: half vectors, whatever the processor prefers."""
+    if name.endswith("-device"):
+        transform_on_device(monkeypatch)
+    if name.endswith("-half"):
+        monkeypatch.setattr(convolution, "halves", lambda cpu: True)
+
+
 def compiled(name: str, target: str, folder: Path) -> Artifact:
-    size = name.removesuffix("-device")
+    size = name = name.removesuffix("-device").removesuffix("-half")
     net = (linear() if name == "linear" else NETWORKS[name]() if name in NETWORKS
            else products(size) if size in ("f2", "f4", "f6") else TRANSFORMERS[name.removeprefix("attention-")](1))
     options = CompileOptions(winograd=size if size in ("f2", "f4", "f6") else "off",
@@ -60,11 +69,11 @@ def compiled(name: str, target: str, folder: Path) -> Artifact:
 
 @pytest.mark.parametrize(("name", "target"), [
     *(pytest.param(*case.values, "x86-64-avx2", marks=case.marks) for case in CASES),
+    ("windows-half", "x86-64-avx2"), ("small-half", "x86-64-avx2"),
     *((name, "raspberry-pi-4") for name in ASSEMBLY)])
 def test_between_guard_pages(name: str, target: str, guards: dict[str, tuple[str | Path, ...]], tmp_path: Path,
                              monkeypatch: pytest.MonkeyPatch) -> None:
-    if name.endswith("-device"):
-        transform_on_device(monkeypatch)
+    adapt(name, monkeypatch)
     artifact = compiled(name, target, tmp_path)
     for side in ("end", "start"):
         done = subprocess.run([*guards[load_target(target).cpu.arch], tmp_path / "model.so", tmp_path / "weights.bin",
@@ -72,11 +81,10 @@ def test_between_guard_pages(name: str, target: str, guards: dict[str, tuple[str
         assert (done.returncode, done.stdout) == (0, "done\n"), f"{side}: {done.stderr[-300:]}"
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", [*SMALL, "small-half"])
 def test_under_valgrind(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """valgrind knows no AVX-512. Undefined values that decide anything are found too."""
-    if name.endswith("-device"):
-        transform_on_device(monkeypatch)
+    adapt(name, monkeypatch)
     artifact = compiled(name, "x86-64-avx2", tmp_path)
     runner = build_runner("x86_64", find_toolchain("x86_64"))
     install = subprocess.run([runner, "--install", artifact.path, tmp_path / "to"], capture_output=True, text=True)

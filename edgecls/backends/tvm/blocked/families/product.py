@@ -62,8 +62,9 @@ class Ahead:
 
 
 def halves(cpu: Cpu) -> bool:
-    """Whether half a vector takes half the time: where one pipe, or two that are narrower, multiply whole ones."""
-    return cpu.arch == "x86_64" and cpu.fma_pipes == 1
+    """Whether half a vector takes half the time: where two narrower pipes, or halves of one, together multiply whole
+    ones."""
+    return cpu.arch == "x86_64" and cpu.fma_pipes == 1 and cpu.vector_bits > 128
 
 
 def parts(co: int, lanes: int, vectors: int, halves: bool = False) -> list[Part]:

@@ -14,7 +14,7 @@ and its channels are halved, A11 A12 | A21 A22, and so are the channels that com
 
 A tile's sums stay in registers from one product to the next: only M, U1, U2 and U3 are set aside, in the first cache.
 Differences of weights are made where they are loaded: a broadcast from memory leaves x86 the registers, and Zen adds
-beside its multiply-adds at no cost. Where one unit does both, as in Intel's processors up to Ice Lake, three of the
+beside its multiply-adds at no cost. Where one unit does both, as in many of Intel's processors, three of the
 seven products take one more instruction per row of a tile's vectors, some 5 % in all, which is not predicted. An odd
 image has one row of zeros more below, whose results are left out.
 

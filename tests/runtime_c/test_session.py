@@ -53,6 +53,13 @@ def test_pool(tmp_path, sanitizer):
         run_driver(program, shares, threads)
 
 
+def test_the_pool_works_alone_for_a_while_after_a_pause(tmp_path):
+    program = tiny.compile_c(("gcc",), tmp_path / "pool_alone", [tiny.HERE / "pool_alone.c", *(
+        tiny.RUNTIME / "src" / name for name in ("pool.c", "status.c"))], f"-I{tiny.RUNTIME / 'src'}",
+        "-fsanitize=thread", "-fno-sanitize-recover=all")
+    run_driver(program)
+
+
 @pytest.mark.parametrize("name", ["header.bin", "model.so", "weights.bin"])
 def test_a_changed_file_is_noticed_before_it_is_loaded(ec_run, folder, name):
     rng = np.random.default_rng(1)

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from edgecls.backends.tvm.blocked.families import convolution, strassen, winograd, winograd_weights
-from edgecls.backends.tvm.blocked.families.product import halves, memory_bytes_per_cycle
+from edgecls.backends.tvm.blocked.families.product import halves, memory_bytes_per_cycle, parts
 from edgecls.backends.tvm.blocked.families.winograd_strip import tiles
 from edgecls.backends.tvm.blocked.window import Window
 from edgecls.backends.tvm.options import CompileOptions
@@ -192,8 +192,8 @@ def _direct_cycles(window: Window, target: Target) -> float:
     taps = math.prod(window.kernel)
     # taps in the padding are left out
     inside = window.inside(0) * window.inside(1)
-    half = halves(cpu) and 0 < window.co % lanes <= lanes // 2
-    products = window.n * inside * (-(-window.co // lanes) - half / 2) * window.ci
+    vectors_out = sum(p.count * (p.vectors - p.half / 2) for p in parts(window.co, lanes, vectors, halves(cpu)))
+    products = window.n * inside * vectors_out * window.ci
     return max(products * _stall(rows * vectors, target) / cpu.fma_pipes / _PRODUCT_EFFICIENCY,
                _bytes(window, target, taps) / memory_bytes_per_cycle(cpu))
 

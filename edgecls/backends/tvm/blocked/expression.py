@@ -83,7 +83,8 @@ def _functions() -> dict[str, Callable[..., Expr]]:
         "gelu_tanh": lambda s, a: a * vector_math.sigmoid(a * (a * a * s.number(_TANH_CUBIC) + s.number(_TANH_LINEAR))),
         "rsqrt": lambda s, a: s.number(1.0) / s.tir.sqrt(a),
         "abs": lambda s, a: vector_math.absolute(a),
-        "prelu": lambda s, a, slope: s.tir.Select(a < s.number(0.0), a * slope, a),
+        # TVM's simplifier cannot multiply a choice between two vectors, but one between a vector and a number
+        "prelu": lambda s, a, slope: a * s.tir.Select(a < s.number(0.0), slope, s.number(1.0)),
         "power": lambda s, a, exponent: power(a, exponent),
         "clip": _clip,
     }

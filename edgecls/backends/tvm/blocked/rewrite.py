@@ -44,14 +44,14 @@ class Rewritten:
 
 def rewrite(module: Any, owner: dict[str, str], target: Target, options: CompileOptions, store: WeightStore,
             batches: Sequence[Fraction] = (Fraction(1),)) -> Rewritten:
-    """module: Relax operators on NCHW tensors with constants folded. Without convolutions it is returned as it is.
-    batches: of the bundle, as multiples of the module's.
+    """module: Relax operators on NCHW tensors with constants folded; one without convolutions and products is returned
+    as it is. batches: of the bundle, as multiples of the module's.
 
     Packed weights go to `store` at once; the rewritten module has their offsets in their place.
     """
     graph = compose_channels(read_graph(module))
     groups = group(graph)
-    if not any(g.anchor.kind in SUMS for g in groups):
+    if not any(g.anchor.kind in (*SUMS, "matmul") for g in groups):
         return Rewritten(module, owner={k: (v,) for k, v in owner.items()})
     rewriter = _Rewriter(graph, owner, target, store)
     rewriter.keep(module)

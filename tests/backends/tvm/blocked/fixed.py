@@ -16,7 +16,8 @@ def windows() -> Network:
                 (1, (1, 1), (1, 1), (0, 0, 0, 0), (1, 1)), (40, (1, 1), (3, 2), (0, 0, 0, 0), (1, 1)),
                 (13, (3, 3), (1, 1), (1, 1, 1, 1), (1, 1)), (17, (2, 4), (1, 1), (0, 1, 1, 2), (1, 1)),
                 (7, (3, 5), (3, 1), (0, 2, 2, 0), (2, 2)), (21, (7, 7), (2, 2), (3, 3, 3, 3), (1, 1)),
-                (5, (9, 11), (1, 1), (0, 0, 0, 0), (1, 1)), (4, (6, 1), (1, 3), (5, 0, 5, 0), (1, 1))):
+                (5, (9, 11), (1, 1), (0, 0, 0, 0), (1, 1)), (70, (9, 11), (1, 1), (0, 0, 0, 0), (1, 1)),
+                (4, (6, 1), (1, 3), (5, 0, 5, 0), (1, 1))):
             net.output(net.convolution(x, out, kernel, stride, pads, dilation, bias=out % 2 == 0))
             net.output(net.depthwise(x, kernel, stride, pads, dilation, bias=out % 2 == 1))
     return net
@@ -162,6 +163,15 @@ def products(m: str) -> Network:
     one = net.convolution(x, 3, (7, 9))
     net.output(net.convolution(one, 13, (3, 3), pads=(1, 1, 1, 1)))
     net.output(net.convolution(net.convolution(x, 2, (5, 1)), 8, (3, 3), pads=(1, 1, 1, 1)))
+    return net
+
+
+def functions_behind(first: str) -> Network:
+    """Every function of a convolution's results, behind one other."""
+    net = Network(5, 3, 4)
+    x = net.convolution(net.x, 21, (1, 1))
+    for op in ACTIVATIONS:
+        net.output(net.apply(op, net.apply(first, x)))
     return net
 
 

@@ -1,4 +1,4 @@
-"""Networks of odd shapes, drawn at random, answer as ONNX Runtime does."""
+"""Networks of odd shapes, drawn at random, answer as ONNX Runtime does; ARM is executed by qemu."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from edgecls.backends.tvm import TvmBackend
 from edgecls.interfaces import Device
-from tests.backends.tvm.blocked.conftest import SHARED, Check, transform_on_device
+from tests.backends.tvm.blocked.conftest import BOARDS, SHARED, Check, transform_on_device
 from tests.backends.tvm.blocked.networks import Network
 from tests.backends.tvm.blocked.strategies import convolution_networks, networks, winograd_networks
 from tests.models import random_feed
@@ -20,6 +20,7 @@ PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
 FEW = settings(max_examples=4, deadline=None, derandomize=True, phases=PHASES, suppress_health_check=SHARED)
 MANY = settings(max_examples=300, deadline=None, phases=PHASES, suppress_health_check=SHARED)
 TARGETS = st.sampled_from(["native", "x86-64-avx2"])
+ALL_TARGETS = st.sampled_from(["native", "x86-64-avx2", *BOARDS])
 BATCHES = st.integers(1, 3)
 
 
@@ -32,6 +33,12 @@ def test_convolutions(net: Network, target: str, batch: int, check: Check) -> No
 @FEW
 @given(net=networks(), target=TARGETS, batch=BATCHES)
 def test_networks(net: Network, target: str, batch: int, check: Check) -> None:
+    check(net, target, batch)
+
+
+@FEW
+@given(net=st.one_of(convolution_networks(), networks()), target=st.sampled_from(BOARDS), batch=BATCHES)
+def test_boards(net: Network, target: str, batch: int, check: Check) -> None:
     check(net, target, batch)
 
 
@@ -52,13 +59,13 @@ def test_winograd_that_transforms_its_weights(data: st.DataObject, m: str, targe
 
 @pytest.mark.slow
 @MANY
-@given(net=convolution_networks(), target=TARGETS, batch=BATCHES)
+@given(net=convolution_networks(), target=ALL_TARGETS, batch=BATCHES)
 def test_many_convolutions(net: Network, target: str, batch: int, check: Check) -> None:
     check(net, target, batch)
 
 
 @pytest.mark.slow
 @MANY
-@given(net=networks(), target=TARGETS, batch=BATCHES)
+@given(net=networks(), target=ALL_TARGETS, batch=BATCHES)
 def test_many_networks(net: Network, target: str, batch: int, check: Check) -> None:
     check(net, target, batch)

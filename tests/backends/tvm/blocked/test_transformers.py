@@ -62,6 +62,13 @@ def test_drawn(drawn: tuple[Transformer, int], target: str, check: Check) -> Non
     check(net, target, batch)
 
 
+@settings(FEW, max_examples=2)
+@given(drawn=DRAWN, target=st.sampled_from(BOARDS))
+def test_drawn_on_boards(drawn: tuple[Transformer, int], target: str, check: Check) -> None:
+    net, batch = drawn
+    check(net, target, batch)
+
+
 SIDES = st.tuples(st.integers(1, 3), st.integers(1, 40), *[st.integers(1, 70)] * 2)
 
 
@@ -85,6 +92,15 @@ def test_drawn_products(sides: tuple[int, int, int, int], target: str, check: Ch
     layers = check(product(*sides), target, 2).manifest.layers
     assert [row.flops for row in layers if row.algorithm == "matmul" and row.flops] == [
         2 * 2 * matrices * rows * inner * columns] * 2
+
+
+@pytest.mark.parametrize("target", ["native", "raspberry-pi-4"])
+def test_products_without_anything_else(target: str, check: Check) -> None:
+    """No convolution and no linear layer: every token with every other of the same channel."""
+    t = Transformer(5, 6, 7)
+    turned = t.transpose(t.x.name, 0, 1, 3, 2)
+    t.output(Tensor(t.node("MatMul", t.x.name, turned, family="matmul"), 5, 6, 6))
+    check(t, target, 2)
 
 
 @pytest.mark.slow

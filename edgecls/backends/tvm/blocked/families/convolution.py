@@ -52,7 +52,7 @@ def decide(window: Window, cpu: Cpu, planar: bool = False) -> Decision:
             flat = flattened(window, most, -(-window.co // (vectors * lanes)))
             sizes = [r.size for r in runs(flat, most) for _ in range(r.count)]
             cost = flat.oh * product_cost(window.co, sizes, vectors, cpu, depth, columns, float(far),
-                                          halves=halves(cpu))
+                                          half=halves(cpu))
             if max(sizes) == most and cost < best:
                 best, choice = cost, (most, vectors)
     pixels, vectors = choice
@@ -84,11 +84,11 @@ def pack(weights: Array, decision: Decision, lanes: int, planar: bool, groups: i
 
 
 def emit(simd: Simd, window: Window, decision: Decision, epilogue: Epilogue, planar: bool,
-         rows_first: bool = False, line: int = 0, half: bool = False) -> Any:
+         rows_first: bool = False, line: int = 0, half: bool = False, streams: bool = False) -> Any:
     """planar: the input is NCHW (few channels), not blocked. rows_first: all outputs of a row of pixels come before the
     next row, not all rows of a group of outputs. line: floats in a line of the cache; 0 leaves it to the processor to
-    fetch weights. half: a last vector that is half padding is computed as half a vector. Parameters: input, weights,
-    operands of the epilogue, output."""
+    fetch weights. half: a last vector that is half padding is computed as half a vector. streams: of `pack`.
+    Parameters: input, weights, operands of the epilogue, output."""
     pixels, vectors = decision.tile
     groups, window = window.groups, window.one_group()
     flat = flattened(window, pixels, -(-window.co // (vectors * simd.lanes)))
@@ -106,7 +106,6 @@ def emit(simd: Simd, window: Window, decision: Decision, epilogue: Epilogue, pla
     once = images > 1 and groups * group_size * images > size_in
     row_of_tiles = runs(flat, pixels)
     in_row = sum(run.count for run in row_of_tiles)
-    streams = reads_streams(window, simd.by_element)
     offset = 0
     for part in parts(window.co, lanes, vectors, half):
         with simd.loop(window.n * part.count * flat.oh, parallel=True) as task:
@@ -118,7 +117,7 @@ def emit(simd: Simd, window: Window, decision: Decision, epilogue: Epilogue, pla
                 image, number, group, row = simd.divide(task, (images, groups, part.count, flat.oh))
             origin = simd.bind(offset + number * group_size
                                + group * (part.vectors * lanes * window.ci * taps))
-            ahead = Ahead.of(flat, part, lanes, 0 if streams else line, in_row * flat.oh)
+            ahead = Ahead.of(flat, part, lanes, line, in_row * flat.oh)
             tiles = RowOfTiles(simd, flat, planar, part, data, weights, epilogue, others, out, origin,
                                simd.bind(image * groups + number), group, row, image, simd.bind(number * blocks_out),
                                in_row == 1, streams, ahead)
@@ -131,9 +130,9 @@ def emit(simd: Simd, window: Window, decision: Decision, epilogue: Epilogue, pla
     return simd.function([data, weights, *others, out])
 
 
-def reads_streams(window: Window, by_element: bool) -> bool:
+def reads_streams(window: Window, cpu: Cpu) -> bool:
     """Weights that each go into one pixel's sums come from memory, and x86 brings several streams faster than one."""
-    return window.oh * window.ow == 1 and not by_element
+    return window.oh * window.ow == 1 and cpu.arch == "x86_64"
 
 
 def reads_rows_first(window: Window, cpu: Cpu) -> bool:
@@ -156,23 +155,24 @@ def plan(found: Group, tensors: Tensors) -> Plan:
 
 def plan_direct(window: Window, weights: Array, decision: Decision, data: Any, tensors: Tensors) -> Plan:
     """Of whole channels, or of groups that are whole vectors."""
-    streams = reads_streams(window, tensors.cpu.arch != "x86_64")
+    streams = reads_streams(window, tensors.cpu)
     planar = (window.groups == 1 and window.ci <= _PLANAR_CHANNELS and tensors.is_image(data)
               and not tensors.is_blocked(data))
     if dense.applies(window) and not planar:
         decision = dense.decide(window, decision, tensors.cpu)
         return Plan("dense", decision,
                     (tensors.block(data), pack(weights, decision, tensors.lanes, False, streams=streams)),
-                    lambda simd, epilogue: dense.emit(simd, window, decision, epilogue), (window, decision),
+                    lambda simd, epilogue: dense.emit(simd, window, decision, epilogue, streams), (window, decision),
                     window.multiply_adds)
     if planar:
         own = decide(window, tensors.cpu, planar)
         decision = structs.replace(decision, tile=own.tile, reason=own.reason)
     rows_first = reads_rows_first(window.one_group(), tensors.cpu)
-    line = tensors.cpu.cache.line // 4 if tensors.cpu.arch == "x86_64" and not (rows_first or planar) else 0
+    ahead = tensors.cpu.arch == "x86_64" and not (rows_first or planar or streams)
+    line = tensors.cpu.cache.line // 4 if ahead else 0
     return Plan(f"conv{window.kernel[0]}x{window.kernel[1]}", decision,
                 (tensors.plain(data) if planar else tensors.block(data),
                  pack(weights, decision, tensors.lanes, planar, window.groups, streams)),
                 lambda simd, epilogue: emit(simd, window, decision, epilogue, planar, rows_first, line,
-                                            halves(tensors.cpu)),
+                                            halves(tensors.cpu), streams),
                 (window, planar, decision), window.multiply_adds, in_place=True)

@@ -34,8 +34,8 @@ def decide(window: Window, decision: Decision, cpu: Cpu) -> Decision:
                                           f"{window.ci} x {window.h} x {window.w}")
 
 
-def emit(simd: Simd, window: Window, decision: Decision, epilogue: Epilogue) -> Any:
-    """Parameters: input, weights, operands of the epilogue, output."""
+def emit(simd: Simd, window: Window, decision: Decision, epilogue: Epilogue, streams: bool = False) -> Any:
+    """streams: of `convolution.pack`. Parameters: input, weights, operands of the epilogue, output."""
     lanes, (images, vectors) = simd.lanes, decision.tile
     blocks_in, blocks_out = -(-window.ci // lanes), -(-window.co // lanes)
     pixels, whole, rest = window.h * window.w, *divmod(window.ci, lanes)
@@ -59,8 +59,7 @@ def emit(simd: Simd, window: Window, decision: Decision, epilogue: Epilogue) -> 
     offset = 0
     for part in parts(window.co, lanes, vectors):
         width = part.vectors * lanes
-        # x86 has a stream of weights for each vector
-        step, between = (part.vectors, 1) if simd.by_element else (1, window.ci * pixels)
+        step, between = (1, window.ci * pixels) if streams else (part.vectors, 1)
         with simd.loop(part.count, parallel=True) as group:
             first = part.first + group * part.vectors
             origin = simd.bind(offset + group * (width * window.ci * pixels))

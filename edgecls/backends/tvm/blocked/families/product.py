@@ -67,18 +67,18 @@ def halves(cpu: Cpu) -> bool:
     return cpu.arch == "x86_64" and cpu.fma_pipes == 1 and cpu.vector_bits > 128
 
 
-def parts(co: int, lanes: int, vectors: int, halves: bool = False) -> list[Part]:
+def parts(co: int, lanes: int, vectors: int, half: bool = False) -> list[Part]:
     """All output channels: groups of `vectors` vectors and what is left. One vector would use few of the loaded
-    elements' registers: it shares with a group before it where both halves come out equal. halves: what fills no more
+    elements' registers: it shares with a group before it where both halves come out equal. half: what fills no more
     than half of the last vector is computed as one half, in a group by itself."""
     whole, left = divmod(-(-co // lanes), vectors)
     if whole and left and (vectors + left) % 2 == 0:
-        half = (vectors + left) // 2
-        found = [Part(0, vectors, whole - 1), Part((whole - 1) * vectors, half, 2)]
+        each = (vectors + left) // 2
+        found = [Part(0, vectors, whole - 1), Part((whole - 1) * vectors, each, 2)]
     else:
         found = [Part(0, vectors, whole), Part(whole * vectors, left, 1)]
     found = [part for part in found if part.count and part.vectors]
-    if halves and 0 < co % lanes <= lanes // 2:
+    if half and 0 < co % lanes <= lanes // 2:
         last = found.pop()
         found += [Part(last.first, last.vectors, last.count - 1)] if last.count > 1 else []
         found.append(Part(last.first + (last.count - 1) * last.vectors, last.vectors, 1, half=True))
@@ -128,18 +128,18 @@ def product_rows(vectors: int, cpu: Cpu, columns: Columns = NEIGHBOURS) -> int:
 
 
 def product_cost(co: int, rows: Sequence[int], vectors: int, cpu: Cpu, depth: int, columns: Columns = NEIGHBOURS,
-                 far: float = 0.0, shared: bool = True, halves: bool = False) -> float:
+                 far: float = 0.0, shared: bool = True, half: bool = False) -> float:
     """Cycles or instructions, whichever is scarce, of tiles with these rows for all output channels.
 
     depth: vectors of input channels, times taps, that go into every sum. far: how often a row's elements come from
     behind the first cache, per vector of input channels and tap. shared: whether one load of an element serves several
-    vectors of weights. halves: of `parts`. x86: FMAs, the loads of elements, and those of the weights. ARM: the
+    vectors of weights. half: of `parts`. x86: FMAs, the loads of elements, and those of the weights. ARM: the
     instructions of a turn; the loop around them; for each tile its sums set, finished and stored. Too few sums to hide
     the latency of the FMA count as if they were enough.
     """
     total = 0.0
     lanes = cpu.vector_bits // 32
-    for part in parts(co, lanes, vectors, halves):
+    for part in parts(co, lanes, vectors, half):
         for r in rows:
             sums = r * (part.vectors - part.half / 2)
             hidden = max(sums, cpu.fma_latency * cpu.fma_pipes)

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from edgecls.backends.tvm.blocked.families import convolution, strassen, winograd, winograd_weights
-from edgecls.backends.tvm.blocked.families.product import halves, memory_bytes_per_cycle, parts
+from edgecls.backends.tvm.blocked.families.product import halves, memory_bytes_per_cycle, parts, with_memory
 from edgecls.backends.tvm.blocked.families.winograd_strip import tiles
 from edgecls.backends.tvm.blocked.window import Window
 from edgecls.backends.tvm.options import CompileOptions
@@ -117,7 +117,8 @@ def _forced(way: Way, options: CompileOptions) -> bool:
 
 def _ways(window: Window, target: Target, options: CompileOptions) -> list[Way]:
     choice = options.winograd
-    if options.strassen != "off" and strassen.applies(window, target.cpu):
+    if strassen.applies(window, target.cpu) and (options.strassen == "on" or (
+            options.strassen == "auto" and strassen.pays(target.cpu))):
         return [Way(), Way(strassen=True)]
     if choice == "off" or not winograd.applies(window):
         return [Way()]
@@ -140,7 +141,7 @@ def _predicted(window: Window, target: Target, way: Way) -> float:
     """Microseconds."""
     if way.strassen:
         cycles = strassen.cycles(window, target.cpu, _PRODUCT_EFFICIENCY)
-        return _us(max(cycles, _bytes(window, target, 1) / memory_bytes_per_cycle(target.cpu)), target)
+        return _us(with_memory(cycles, _bytes(window, target, 1), target.cpu), target)
     return _us(_winograd_cycles(window, target, way) if way.m else _direct_cycles(window, target), target)
 
 
@@ -194,8 +195,8 @@ def _direct_cycles(window: Window, target: Target) -> float:
     inside = window.inside(0) * window.inside(1)
     vectors_out = sum(p.count * (p.vectors - p.half / 2) for p in parts(window.co, lanes, vectors, halves(cpu)))
     products = window.n * inside * vectors_out * window.ci
-    return max(products * _stall(rows * vectors, target) / cpu.fma_pipes / _PRODUCT_EFFICIENCY,
-               _bytes(window, target, taps) / memory_bytes_per_cycle(cpu))
+    return with_memory(products * _stall(rows * vectors, target) / cpu.fma_pipes / _PRODUCT_EFFICIENCY,
+                       _bytes(window, target, taps), cpu)
 
 
 def _winograd_cycles(window: Window, target: Target, way: Way) -> float:
@@ -212,7 +213,7 @@ def _winograd_cycles(window: Window, target: Target, way: Way) -> float:
         others += strips * winograd.moved(window, strip, decision.tile[1], cpu)
     if way.on_device:
         return products + others + strips * winograd_weights.weights_cost(window, cpu, m) / _TRANSFORM_EFFICIENCY
-    return max(products, strips * _bytes(window, target, way.values) / memory_bytes_per_cycle(cpu)) + others
+    return with_memory(products, strips * _bytes(window, target, way.values), cpu) + others
 
 
 def _tiles(window: Window, decision: Decision, way: Way) -> Tiles:

@@ -19,6 +19,7 @@ from edgecls.backends.tvm.blocked.families import dense, strassen, winograd, win
 from edgecls.backends.tvm.blocked.families.family import Plan, Tensors
 from edgecls.backends.tvm.blocked.families.product import (
     Ahead,
+    crowded,
     halves,
     parts,
     product_cost,
@@ -45,7 +46,9 @@ def decide(window: Window, cpu: Cpu, planar: bool = False) -> Decision:
     depth = -(-window.ci // lanes) * math.prod(window.kernel)
     columns = columns_of(window, planar)
     far = not single and window.kernel == (1, 1)
-    for vectors in range(1, min(4, -(-window.co // lanes)) + 1) if single else product_vectors(window.co, cpu, far):
+    tried = (range(1, min(4, -(-window.co // lanes)) + 1) if single else
+             range(1, 2) if planar and crowded(cpu) else product_vectors(window.co, cpu, far))
+    for vectors in tried:
         if far and vectors > 1 and vectors * window.ci * lanes * 4 > cpu.cache.l2 // 2:
             continue  # every tile reads the weights of its outputs again
         for most in range(1, product_rows(vectors, cpu, columns) + 1):

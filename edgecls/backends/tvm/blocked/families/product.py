@@ -92,17 +92,31 @@ def pieces(extent: int, size: int) -> list[tuple[int, int, int]]:
 
 
 def product_vectors(co: int, cpu: Cpu, far: bool = False) -> range:
-    """Worth trying. On x86 a multiplication by a broadcast from memory costs nothing extra: one vector of weights
-    serves many rows, and these fill the registers. far: unless rows come from behind the first cache; of fewer rows
-    less has to come at once."""
+    """Worth trying. On x86 a multiplication by a broadcast from memory costs nothing extra where one pipe multiplies:
+    one vector of weights serves many rows, and these fill the registers. far: unless rows come from behind the first
+    cache; of fewer rows less has to come at once."""
     blocks = -(-co // (cpu.vector_bits // 32))
-    return range(1, min(5 if cpu.arch != "x86_64" else 4 if far else 1, blocks) + 1)
+    return range(1, min(5 if cpu.arch != "x86_64" else 4 if far or crowded(cpu) else 1, blocks) + 1)
+
+
+def crowded(cpu: Cpu) -> bool:
+    """Whether multiply-adds with an element from memory take all that the load ports give: on an Intel server core 28
+    rows x 1 vector take a tenth longer than 14 x 2, 9 x 3 or 7 x 4."""
+    return cpu.arch == "x86_64" and cpu.fma_pipes > 1 and cpu.fma_pipes >= cpu.load_ports
 
 
 def memory_bytes_per_cycle(cpu: Cpu) -> float:
     """Weights come from memory each time. Per cycle of one core, of the order of its architecture: a Raspberry
     Pi 4 copies some 5 GB/s, desktop cores stream 20 and more."""
     return 8.0 if cpu.arch == "x86_64" else 4.0
+
+
+def with_memory(cycles: float, weights: int, cpu: Cpu) -> float:
+    """Cycles of a layer that reads so many bytes of weights. What is fetched ahead comes while one pipe multiplies; two
+    are through before it is there, since the lines that a core can ask for at once are the same for memory and for the
+    second cache."""
+    reading = weights / memory_bytes_per_cycle(cpu)
+    return cycles + reading if crowded(cpu) else max(cycles, reading)
 
 
 def cache_bytes_per_cycle(cpu: Cpu) -> float:

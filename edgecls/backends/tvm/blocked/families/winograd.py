@@ -22,6 +22,7 @@ import numpy as np
 from edgecls.backends.tvm.blocked.epilogue import Epilogue
 from edgecls.backends.tvm.blocked.families.family import Plan, Tensors
 from edgecls.backends.tvm.blocked.families.product import (
+    crowded,
     memory_bytes_per_cycle,
     parts,
     product_cost,
@@ -49,7 +50,7 @@ def applies(window: Window) -> bool:
 def product_instructions(window: Window, strip: Tiles, most: int, vectors: int, cpu: Cpu, depth: int) -> float:
     """product_cost of all values of a strip."""
     return sum(len(q.rows) * len(q.columns) * product_cost(window.co, balanced(q.tiles, most), vectors, cpu, depth,
-                                                           shared=False) for q in strip.quarters)
+                                                           shared=crowded(cpu)) for q in strip.quarters)
 
 
 def decide(window: Window, cpu: Cpu, m: int) -> Decision:

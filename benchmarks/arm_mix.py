@@ -36,8 +36,8 @@ class Mix(NamedTuple):
         return self.fmas / max(self.instructions, 1)
 
     def per_run(self, fewer: Mix, runs: int) -> Mix:
-        """One run's share of self, of which `fewer` took `runs` runs less."""
-        return Mix(*((more - less) // runs for more, less in zip(self, fewer, strict=True)))
+        """One run's share of self, of which `fewer` took `runs` runs less: what else they do may differ a little."""
+        return Mix(*(round((more - less) / runs) for more, less in zip(self, fewer, strict=True)))
 
 
 def mix_of(blocks: Iterable[Block]) -> Mix:

@@ -46,14 +46,14 @@ def test_every_access_of_a_loop_is_counted(tmp_path):
     (tmp_path / "loop.c").write_text(PROGRAM.format(text))
     find_toolchain("aarch64", static=True).run(["-O1", "-static", "loop.c", "-o", "loop"], cwd=tmp_path)
     with QemuDevice(load_target("raspberry-pi-4")) as device:
-        few, many = (device.executed_blocks([str(tmp_path / "loop"), runs]) for runs in ("100", "1100"))
-        assert mix_of(many).instructions == device.count_instructions([str(tmp_path / "loop"), "1100"])
-    turn = mix_of(many).per_run(mix_of(few), 1000)
+        few, many = (device.executed_blocks([str(tmp_path / "loop"), runs]) for runs in ("100", "10100"))
+        assert mix_of(many).instructions == device.count_instructions([str(tmp_path / "loop"), "10100"])
+    turn = mix_of(many).per_run(mix_of(few), 10_000)
     assert turn._replace(instructions=0) == ONE_TURN
     own = len(LOADS) + len(STORES) + len(OTHERS)
     assert own < turn.instructions <= own + 12
     hottest = max(many, key=lambda block: block.executed * len(block.code))
-    assert hottest.file == str(tmp_path / "loop") and hottest.offset > 0 and hottest.executed >= 1000
+    assert hottest.file == str(tmp_path / "loop") and hottest.offset > 0 and hottest.executed >= 10_000
 
 
 @pytest.mark.parametrize("text", ["stxr w0, x1, [x2]", "stlxr w0, x1, [x2]", "stnp x0, x1, [x2]"])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 import pytest
 
 from edgecls.backends.tvm.blocked.families import convolution
@@ -11,8 +9,6 @@ from tests.backends.tvm.blocked.conftest import BOARDS, Check, transform_on_devi
 from tests.backends.tvm.blocked.fixed import NETWORKS, functions_behind, products
 from tests.backends.tvm.blocked.networks import ACTIVATIONS
 
-# TVM's simplifier once failed at choices between two values
-QUICK_PAIRS = {("native", "PRelu")}
 BIG = ("windows", "groups", "epilogues", "mixed")
 CASES = [pytest.param(target, name, id=f"{target}-{name}",
                       marks=pytest.mark.slow if target == "x86-64-avx2" or (target in BOARDS and name in BIG) else ())
@@ -24,9 +20,9 @@ def test_network(target: str, name: str, check: Check) -> None:
     check(NETWORKS[name](), target, batch=11 if name == "dense" else 2)
 
 
-@pytest.mark.parametrize(("target", "first"), [
-    pytest.param(target, first, id=f"{target}-{first}", marks=() if case in QUICK_PAIRS else pytest.mark.slow)
-    for case in itertools.product(("native", *BOARDS), ACTIVATIONS) for target, first in [case]])
+@pytest.mark.slow
+@pytest.mark.parametrize("first", ACTIVATIONS)
+@pytest.mark.parametrize("target", ["native", *BOARDS])
 def test_functions_behind_one_another(target: str, first: str, check: Check) -> None:
     check(functions_behind(first), target, batch=2)
 

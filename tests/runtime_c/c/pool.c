@@ -7,15 +7,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "check.h"
 #include "pool.h"
-
-#define CHECK(condition)                                                  \
-  do {                                                                    \
-    if (!(condition)) {                                                   \
-      fprintf(stderr, "line %d: %s\n", __LINE__, #condition);             \
-      exit(1);                                                            \
-    }                                                                     \
-  } while (0)
 
 enum { TASKS = 24 };
 

@@ -8,15 +8,8 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "check.h"
 #include "pool.h"
-
-#define CHECK(condition)                                                  \
-  do {                                                                    \
-    if (!(condition)) {                                                   \
-      fprintf(stderr, "line %d: %s\n", __LINE__, #condition);             \
-      exit(1);                                                            \
-    }                                                                     \
-  } while (0)
 
 enum { TASKS = 2, LOOKS = 31 }; /* the caller polls for CALLER_NS, a microsecond per look, and then sleeps */
 
@@ -32,7 +25,9 @@ uint64_t ec_now_ns(void) {
   return atomic_fetch_add(&now_ns, 1000) + 1000;
 }
 
-static void later(double milliseconds) { atomic_fetch_add(&now_ns, (uint64_t)(milliseconds * 1e6)); }
+static void later(double milliseconds) {
+  if (milliseconds > 0) atomic_fetch_add(&now_ns, (uint64_t)(milliseconds * 1e6));
+}
 
 static void rest(void) { nanosleep(&(struct timespec){0, 1000000}, NULL); }
 

@@ -97,9 +97,11 @@ def epilogues() -> Network:
         net.output(net.apply(op, net.scale(y, ("Mul", "Add", "Sub", "Div")[i % 4], first=i % 4 < 3 and i % 3 == 0)))
     net.output(net.apply("Relu", net.combine("Add", net.convolution(x, 13, (1, 1)), x)))
     net.output(net.slopes(net.convolution(x, 21, (1, 1))))
-    for op in ("PRelu", "LeakyRelu"):
-        net.output(net.apply("Tanh", net.scale(net.apply(op, net.convolution(x, 21, (1, 1))))))
-        net.output(net.batch_norm(net.apply(op, net.convolution(x, 21, (1, 1)))))
+    net.output(net.apply("LeakyRelu", net.convolution(x, 21, (1, 1))))
+    apart = net.convolution(x, 21, (1, 1))  # an output itself: what follows it gets kernels of its own
+    net.output(apart)
+    for follow in (net.scale, net.batch_norm, net.slopes):
+        net.output(follow(net.slopes(apart)))
     net.output(net.apply("Relu", net.batch_norm(net.concat(x, net.convolution(x, 10, (1, 1))))))
     net.output(net.combine("Sub", x, net.apply("Tanh", net.convolution(x, 13, (3, 3), pads=(1, 1, 1, 1)))))
     net.output(net.squeeze_excite(net.apply("HardSwish", net.convolution(x, 21, (1, 1))), 5))

@@ -1,13 +1,26 @@
-"""Turns of a reduction as code: AArch64's own instructions, LLVM's vectors elsewhere."""
+"""Turns of a reduction as code: the processor's own instructions where we write them, LLVM's vectors elsewhere."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from edgecls.backends.tvm.blocked import neon
-from edgecls.backends.tvm.blocked.simd import Expr, Simd
+from edgecls.backends.tvm.blocked import avx, neon
+from edgecls.backends.tvm.blocked.simd import Assembly, Expr, Simd
 from edgecls.backends.tvm.blocked.turn import Product, Turn
+from edgecls.types import Cpu
+
+
+def assembly_of(cpu: Cpu) -> Assembly:
+    """Which instructions a CPU's turns are written in; "" leaves them to LLVM."""
+    lanes, features = cpu.vector_bits // 32, set(cpu.features)
+    if cpu.arch == "aarch64" and lanes == neon.LANES:
+        return "neon"
+    if cpu.arch == "x86_64" and (lanes, cpu.vector_registers) == avx.AVX512 and "avx512vl" in features:
+        return "avx"
+    if cpu.arch == "x86_64" and (lanes, cpu.vector_registers) == avx.AVX2 and {"avx2", "fma"} <= features:
+        return "avx"
+    return ""
 
 
 def multiply(simd: Simd, turn: Turn, count: Expr, sums: Sequence[Sequence[Any]], data: Any, base: Expr, weights: Any,
@@ -16,12 +29,16 @@ def multiply(simd: Simd, turn: Turn, count: Expr, sums: Sequence[Sequence[Any]],
     floats."""
     if isinstance(count, int) and count == 0:
         return
-    if simd.assembly:
+    if simd.assembly == "avx" or (simd.assembly == "neon" and not turn.alone):
         looped = not (isinstance(count, int) and count == 1)
-        name, text = neon.function(turn, looped)
-        # loads begin where the first is, so that no address lies outside of what is read
-        simd.call(name, text, [*((register, 0) for row in sums for register in row), (data, base + turn.first),
-                               (weights, first)], [count] if looped else [])
+        if simd.assembly == "avx":
+            name, text = avx.function(turn, looped, simd.lanes)
+        else:
+            name, text = neon.function(turn, looped)
+            # loads begin where the first is, so that no address lies outside of what is read
+            base += turn.first
+        simd.call(name, text, [*((register, 0) for row in sums for register in row), (data, base), (weights, first)],
+                  [count] if looped else [])
         return
     with simd.loop(count) as index:
         for unit in range(turn.units):
@@ -33,9 +50,10 @@ def multiply(simd: Simd, turn: Turn, count: Expr, sums: Sequence[Sequence[Any]],
 def _unit(simd: Simd, turn: Turn, sums: Sequence[Sequence[Any]], data: Any, base: Expr, weights: Any,
           first: Expr) -> None:
     loaded: dict[int, Expr] = {}
+    lanes = [simd.lanes] * (turn.vectors - 1) + [simd.lanes // 2 if turn.half else simd.lanes]
 
     def weight(product: Product, v: int) -> Expr:
-        return simd.bind(simd.load(weights, first + (product.weights + v * turn.between)), "w")
+        return simd.bind(simd.load(weights, first + (product.weights + v * turn.between), lanes[v]), "w")
 
     def element(place: int, lane: int) -> Expr:
         if place not in loaded:
@@ -43,13 +61,13 @@ def _unit(simd: Simd, turn: Turn, sums: Sequence[Sequence[Any]], data: Any, base
         return simd.element(loaded[place], lane)
 
     for product in turn.products:
-        if not simd.by_element:
+        if not simd.by_element or turn.alone:
             # all vectors of weights wait for one element after the other
             vectors = [weight(product, v) for v in range(turn.vectors)]
             for row, place, lane in product.terms:
-                factor = simd.bind(simd.spread(data, base + (place + lane)), "a")
+                factors = {n: simd.bind(simd.spread(data, base + (place + lane), n), "a") for n in dict.fromkeys(lanes)}
                 for v, value in enumerate(vectors):
-                    simd.assign(sums[row][v], simd.value(sums[row][v]) + factor * value)
+                    simd.assign(sums[row][v], simd.value(sums[row][v]) + factors[lanes[v]] * value)
             continue
         elements = [(row, element(place, lane)) for row, place, lane in product.terms]
         for v in range(turn.vectors):

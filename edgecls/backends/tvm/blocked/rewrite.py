@@ -11,7 +11,6 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from edgecls.backends.tvm.blocked import neon
 from edgecls.backends.tvm.blocked.algorithm import choose, copy_us
 from edgecls.backends.tvm.blocked.compose import compose_channels
 from edgecls.backends.tvm.blocked.epilogue import Epilogue
@@ -20,6 +19,7 @@ from edgecls.backends.tvm.blocked.families.family import Plan
 from edgecls.backends.tvm.blocked.form import Form
 from edgecls.backends.tvm.blocked.graph import read_graph
 from edgecls.backends.tvm.blocked.groups import Group, group, last_readers
+from edgecls.backends.tvm.blocked.multiply import assembly_of
 from edgecls.backends.tvm.blocked.node import PLAIN, SUMS, Graph, Shape
 from edgecls.backends.tvm.blocked.simd import Simd
 from edgecls.backends.tvm.blocked.window import Window
@@ -182,9 +182,8 @@ class _Rewriter:
                 workload: Workload, decision: Decision, in_place: str = "") -> str:
         whole = (stem, key, epilogue)
         if whole not in self.kernels:
-            arch = self.target.cpu.arch
-            simd = Simd(self.lanes, by_element=arch != "x86_64", in_place=in_place,
-                        assembly=arch == "aarch64" and self.lanes == neon.LANES)
+            simd = Simd(self.lanes, by_element=self.cpu.arch != "x86_64", in_place=in_place,
+                        assembly=assembly_of(self.cpu))
             name = f"{stem}_{len(self.kernels)}"
             self.done.functions[name] = emit(simd, epilogue)
             self.kernels[whole] = name

@@ -12,19 +12,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from edgecls.backends.tvm.environment import import_tvm
 
 Expr = Any
+Assembly = Literal["", "neon", "avx"]
 
 
 class Simd:
     """Writes one kernel for vectors of `lanes` float32. Statements go where the innermost open loop is."""
 
-    def __init__(self, lanes: int, by_element: bool = False, in_place: str = "", assembly: bool = False) -> None:
+    def __init__(self, lanes: int, by_element: bool = False, in_place: str = "", assembly: Assembly = "") -> None:
         """by_element: multiply by one lane of a vector (NEON) instead of a broadcast from memory (AVX). in_place: the
-        parameter whose memory the parameter "out" overwrites. assembly: AArch64's instructions may be written."""
+        parameter whose memory the parameter "out" overwrites. assembly: whose instructions may be written,
+        AArch64's or those of AVX with FMA."""
         import_tvm()
         from tvm import tirx
 
@@ -68,7 +70,7 @@ class Simd:
     def constants(self) -> Iterator[None]:
         """In AArch64 code each `constant` within is loaded here. LLVM would load it before all loops, and keep it on
         the stack where sums fill the registers."""
-        if not self.assembly or self._constants is not None:
+        if self.assembly != "neon" or self._constants is not None:
             yield
             return
         outer, place = self._body, len(self._body)
@@ -225,7 +227,7 @@ class Simd:
         if isinstance(extent, int) and extent == 1 and not parallel:
             yield start
             return
-        if rolled and self.assembly and isinstance(extent, int) and extent:
+        if rolled and self.assembly == "neon" and isinstance(extent, int) and extent:
             extent = self.hidden(extent)
         outer, self._body = self._body, []
         variable = self.tir.Var(self.name(stem), "int32")

@@ -23,7 +23,8 @@ class Product:
 class Turn:
     """What is added to `rows` x `vectors` sums between two jumps: `units` times the same products, each time `distance`
     floats further in the data and `weights` floats in the weights. between: floats from one vector of a product's
-    weights to the next."""
+    weights to the next. half: the last vector of each row of sums is half a vector. alone: nothing can be read beside
+    an element."""
 
     rows: int
     vectors: int
@@ -32,6 +33,8 @@ class Turn:
     weights: int
     between: int
     units: int = 1
+    half: bool = False
+    alone: bool = False
 
     @property
     def sums(self) -> int:

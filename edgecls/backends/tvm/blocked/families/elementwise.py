@@ -25,7 +25,7 @@ def emit(simd: Simd, images: int, channels: int, pixels: int, epilogue: Epilogue
     out = simd.parameter("out", images * blocks * lanes * pixels)
     with simd.loop(images * blocks, parallel=True) as task:
         image, block = simd.divide(task, (images, blocks))
-        sizes = balanced(pixels, _FEW if simd.assembly and has_polynomials(epilogue.expression) else _VECTORS)
+        sizes = balanced(pixels, _FEW if simd.assembly == "neon" and has_polynomials(epilogue.expression) else _VECTORS)
         start = 0
         for size in sorted(set(sizes), reverse=True):
             with simd.loop(sizes.count(size)) as step:

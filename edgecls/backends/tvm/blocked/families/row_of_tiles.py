@@ -13,7 +13,7 @@ from edgecls.backends.tvm.blocked.families.product import STRAIGHT_LINE, Ahead, 
 from edgecls.backends.tvm.blocked.families.rows import rows_inside
 from edgecls.backends.tvm.blocked.multiply import multiply
 from edgecls.backends.tvm.blocked.simd import Expr, Simd
-from edgecls.backends.tvm.blocked.turn import Columns, Turn, products
+from edgecls.backends.tvm.blocked.turn import Columns, Product, Turn, products
 from edgecls.backends.tvm.blocked.window import Run, Window
 
 
@@ -158,10 +158,13 @@ class RowOfTiles:
         weights = self._weights(block if self.planar else block * simd.lanes, i, channels)
         with simd.loop(taps, start=tap) as t:
             step = _step(channels, len(pixels) * len(sums[0]))
-            with simd.loop(channels // step) as chunk:
-                base = simd.bind(line + t * (window.dilation[1] * self._unit) + chunk * step)
-                place = simd.bind(weights + (t * channels + chunk * step) * self._width)
-                self._products(sums, pixels, base, place, step)
+            found = tuple(Product(k * self._width, tuple((row, r * window.stride[1] * self._unit + k, 0)
+                                                         for row, r in enumerate(pixels))) for k in range(step))
+            turn = Turn(len(pixels), len(sums[0]), found, step, step * self._width, self._between, half=self.part.half,
+                        alone=True)
+            multiply(simd, turn, channels // step, [sums[r] for r in pixels], self.data,
+                     simd.bind(line + t * (window.dilation[1] * self._unit)), self.weights,
+                     simd.bind(weights + t * channels * self._width))
 
     def _weights(self, before: Expr, i: Expr, channels: int) -> Expr:
         """Where the weights of row i of the kernel begin, for a block that `before` input channels precede."""
@@ -197,19 +200,6 @@ class RowOfTiles:
         """Where row y of one block of channels begins."""
         planes = self.window.ci if self.planar else -(-self.window.ci // self.simd.lanes)
         return ((self.image * planes + block) * self.window.h + y) * (self.window.w * self._unit)
-
-    def _products(self, sums: list[list[Any]], pixels: Sequence[int], base: Expr, weights: Expr, step: int) -> None:
-        """Straight-line code for `step` channels of one column of the kernel. All vectors of weights of a channel wait
-        for its elements, one after the other."""
-        simd = self.simd
-        for k in range(step):
-            row = [simd.bind(simd.load(self.weights, weights + k * self._width + v * self._between, lanes), "w")
-                   for v, lanes in enumerate(self._lanes)]
-            for r in pixels:
-                place = base + (r * self.window.stride[1] * self._unit + k)
-                elements = {n: simd.bind(simd.spread(self.data, place, n), "a") for n in dict.fromkeys(self._lanes)}
-                for v, weight in enumerate(row):
-                    simd.assign(sums[r][v], simd.value(sums[r][v]) + elements[self._lanes[v]] * weight)
 
 
 def _segments(taps: Sequence[tuple[int, ...]]) -> list[tuple[int, int, tuple[int, ...]]]:

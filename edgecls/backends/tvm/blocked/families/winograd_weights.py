@@ -189,7 +189,7 @@ class _Group:
         forward, stride = self.part.vectors * lanes, self._stride(channels)
         for first, width in _together(self.part.vectors, lanes):
             kernels = simd.bind(((self.vector + first) * self.window.ci + block * (lanes * width)) * (9 * lanes))
-            if simd.assembly:
+            if simd.assembly == "neon":
                 program = weights_program(self.m)
                 name, text = neon_weights.function(program, width, stride, forward)
                 factors = self.strip.factors.place(program, self.weights)

@@ -96,7 +96,7 @@ def test_drawn_products(sides: tuple[int, int, int, int], target: str, check: Ch
 
 @pytest.mark.parametrize("target", ["native", "raspberry-pi-4"])
 def test_products_without_anything_else(target: str, check: Check) -> None:
-    """No convolution and no linear layer: every token with every other of the same channel."""
+    """No convolution and no linear layer: every row of an image with every other row."""
     t = Transformer(5, 6, 7)
     turned = t.transpose(t.x.name, 0, 1, 3, 2)
     t.output(Tensor(t.node("MatMul", t.x.name, turned, family="matmul"), 5, 6, 6))

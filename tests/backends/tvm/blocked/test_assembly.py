@@ -200,11 +200,12 @@ def test_no_norm_spills(count: int, board: Target) -> None:
     assert not spills(assembly(norm.emit(simd(), 1, 192, count, 1e-6, epilogue), board))
 
 
-def heads(rows: int, columns: int, size: int, heads: int, groups: int = 1, gated: bool = False) -> tuple[Shape, Place]:
+def heads(rows: int, columns: int, size: int, heads: int, groups: int = 1, gated: bool = False,
+          lanes: int = 4) -> tuple[Shape, Place]:
     """What queries, keys and values share: all channels lie in one image, windows where a table says."""
     shape = Shape(images=1, groups=groups, heads=heads, rows=rows, columns=columns, size=size, depth=size,
                   biases=() if gated else ((groups, 1), (1, heads))[2 - min(groups, 2):], gated=gated, normalised=gated)
-    return shape, Place(0, size // 4, heads * size // 4, groups * columns, columns, groups == 1)
+    return shape, Place(0, size // lanes, heads * size // lanes, groups * columns, columns, groups == 1)
 
 
 @pytest.mark.parametrize(("shape", "place"), [
@@ -273,3 +274,17 @@ def test_no_product_of_tensors_spills_on_x86(target: str) -> None:
     found, matrices = load_target(target), matmul.Matrices(3, 197, 64, 197)
     simd = Simd(found.cpu.vector_bits // 32, assembly=assembly_of(found.cpu))
     assert not spills(assembly(matmul.emit(simd, matrices, matmul.decide(matrices, found.cpu)), found))
+
+
+@pytest.mark.parametrize(("rows", "size", "count"), [(197, 64, 3), (1, 64, 3), (196, 32, 12)],
+                         ids=["vit", "class-token", "coatnet"])
+def test_no_attention_over_an_image_spills_with_32_registers(rows: int, size: int, count: int) -> None:
+    """Over windows, whose scores wait in registers, and with 16 registers some of the softmax is set aside."""
+    found = load_target("x86-64-avx512")
+    simd = Simd(16, assembly=assembly_of(found.cpu))
+    shape, place = heads(rows, max(rows, 196), size, count, lanes=16)
+    tiles = attention.decide(shape.rows, shape.columns, shape.size, shape.depth, found.cpu, place.in_order)
+    own = replace(place, pixels=shape.rows, tokens=shape.rows)
+    text = assembly(emit(simd, shape, tiles, own, place, own), found)
+    assert text.count("vfmadd231ps") > 32
+    assert not spills(text)

@@ -322,7 +322,7 @@ class _Task:
 
     def _scratch(self, name: str, vectors: int) -> Any:
         size = vectors * self.simd.lanes
-        return self.simd.scratch(name, max(size, _STACK) if self.simd.assembly == "neon" else size)
+        return self.simd.scratch(name, max(size, _STACK) if self.simd.assembly else size)
 
     def _number(self, groups: int, heads: int) -> Expr:
         """Of this task's bias among those of all groups and heads, or of one that serves them all."""
@@ -343,9 +343,9 @@ class _Task:
                   right: Callable[[Expr, int], Expr] | _Rows) -> None:
         """sums[r][v] += element k of query `query` + r in `left` * right(k, v), for k in range(count)."""
         simd, lanes = self.simd, self.simd.lanes
-        if simd.assembly == "neon" and isinstance(right, _Rows):
+        if simd.assembly and isinstance(right, _Rows):
             whole, rest = divmod(count, lanes)
-            for blocks, start, size in [*pieces(whole, STRAIGHT_LINE), *([(1, whole, 0)] if rest else [])]:
+            for blocks, start, size in [*pieces(whole, STRAIGHT_LINE if simd.by_element else 1), *([(1, whole, 0)] if rest else [])]:
                 found = products(NEIGHBOURS, [tuple(range(len(sums)))], lanes if size else rest, 1, lanes)
                 turn = Turn(len(sums), len(sums[0]), found, self.size * lanes, lanes * lanes, right.between, size or 1)
                 multiply(simd, turn, blocks, sums, left, simd.bind(self._own(start, query)), right.buffer,

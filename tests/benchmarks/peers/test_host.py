@@ -46,10 +46,13 @@ def test_a_row_without_edgecls_is_still_a_row():
 
 
 def test_sections_follow_with_ratios_speed_differences_and_what_did_not_run():
-    text = "\n".join(sections([row(), row("other", openvino=engine(16)), row("third", threads=2)]))
+    text = "\n".join(sections([row(), row("other", openvino=engine(16)), row("third", threads=2),
+                               row("vit_tiny", openvino=engine(8))]))
     assert "| net | 1 | 0.50 / 0.50 | 0.80 / 0.80 | 0.80 / 0.80 |" in text
-    assert "| **geometric mean** | 1 |  |  | 0.63 / 0.63 |" in text
-    assert "| **geometric mean** | 2 |  |  | 0.80 / 0.80 |" in text
+    assert "| **geometric mean, convolutional** | 1 |  |  | 0.63 / 0.63 |" in text
+    assert "| **geometric mean, convolutional** | 2 |  |  | 0.80 / 0.80 |" in text
+    assert "| **geometric mean, attention** | 1 |" in text
+    assert "| **geometric mean, attention** | 2 |" not in text
     assert "| net | 1 | 50% | 25% | 40% | – | 200% | – | 100.0 | 2.0 | 10.0 |" in text
     assert "| net | 1 | 1.0e-06 | 1.0e-06 | 0.0e+00 | 1.0e-05 | – | 5.0e-01 WRONG | – |" in text
     assert "- net, 1 thread(s), LiteRT: not run: conversion: ended with status 1" in text

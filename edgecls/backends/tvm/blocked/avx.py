@@ -16,18 +16,29 @@ from edgecls.backends.tvm.blocked.turn import Product, Turn
 _FLOAT = 4
 # lanes, registers
 AVX512, AVX2 = (16, 32), (8, 16)
+# bytes that an instruction's address can be away from a register
+_REACH = 2**31
+
+
+def fits(turn: Turn, lanes: int) -> bool:
+    """Whether registers are left for an element and a vector of weights, and instructions reach all places."""
+    rest = dict([AVX512, AVX2])[lanes] - turn.sums
+    far = max(max(abs(product.weights) + turn.vectors * turn.between, *(abs(p) + lanes for p in product.places))
+              for product in turn.products) + turn.units * max(abs(turn.distance), turn.weights)
+    return rest >= 2 and far * _FLOAT < _REACH
 
 
 def function(turn: Turn, looped: bool, lanes: int) -> tuple[str, str]:
     """(name, LLVM IR) of int32 name(places of the sums ..., data, weights[, int32 count]).
 
     data: where the first unit begins. looped: `count` turns, which may be none, instead of one. lanes: 16 or 8. Nothing
-    is read beyond the floats and vectors that the products name.
+    is read beyond the floats and vectors that the products name. The turn must fit.
     """
     taken = _taken(turn, lanes)
     lines = [line for unit in range(turn.units) for product in turn.products
              for line in _product(turn, product, unit, lanes, taken)]
-    moving = ["data", "weights", "count"] if looped else []
+    names = ["data", "weights", *["count"] * looped]
+    moving = names if looped else []
     if looped:
         lines = ["testl <count>, <count>", "je 2f", ".p2align 4", "1:", *lines,
                  f"addq $${turn.units * turn.distance * _FLOAT}, <data>",
@@ -35,14 +46,14 @@ def function(turn: Turn, looped: bool, lanes: int) -> tuple[str, str]:
     n, ties = turn.sums, turn.sums + len(moving)
     text = r"\0A".join(lines)
     pointers = n if looped else 2 * n
-    for number, name in enumerate(("<data>", "<weights>", "<count>")):
-        text = text.replace(name, f"${pointers + number}")
+    for number, name in enumerate(names):
+        text = text.replace(f"<{name}>", f"${pointers + number}")
     clobbered = [*(f"{_kind(lanes)}mm{r}" for r in taken), "flags", "memory"]
-    constraints = ",".join([*["=v"] * n, *["=&r"] * len(moving), *map(str, range(ties)), *["r", "r"] * (not looped),
-                            *(f"~{{{name}}}" for name in clobbered)])
+    constraints = ",".join([*["=v"] * n, *["=&r"] * len(moving), *map(str, range(ties)),
+                            *["r"] * (len(names) - len(moving)), *(f"~{{{name}}}" for name in clobbered)])
     of_sums = [f"<{lanes // 2 if turn.half and i % turn.vectors == turn.vectors - 1 else lanes} x float>"
                for i in range(n)]
-    others = [("ptr", "%data"), ("ptr", "%weights"), *[("i32", "%count")] * looped]
+    others = [("i32" if name == "count" else "ptr", f"%{name}") for name in names]
     given = ", ".join(f"{t} {v}" for t, v in [*zip(of_sums, (f"%a{i}" for i in range(n)), strict=True), *others])
     results = [*of_sums, *(t for t, _ in others if looped)]
     result = f"{{ {', '.join(results)} }}" if len(results) > 1 else results[0]
@@ -68,7 +79,7 @@ def _taken(turn: Turn, lanes: int) -> Sequence[int]:
 
 
 def _product(turn: Turn, product: Product, unit: int, lanes: int, taken: Sequence[int]) -> Iterator[str]:
-    """One by one each element meets all weights. What is used once is multiplied from memory."""
+    """One by one each element meets all weights. What is used once, or finds no register, is multiplied from memory."""
     element, *held = (f"%{_kind(lanes)}mm{r}" for r in taken)
     weights = [f"{(unit * turn.weights + product.weights + v * turn.between) * _FLOAT}(<weights>)"
                for v in range(turn.vectors)]

@@ -10,15 +10,18 @@ from edgecls.backends.tvm.blocked.simd import Assembly, Expr, Simd
 from edgecls.backends.tvm.blocked.turn import Product, Turn
 from edgecls.types import Cpu
 
+# with any of these switched off LLVM has no vectors of 512 bits
+_AVX512 = {"avx2", "fma", "f16c", "avx512f", "avx512vl"}
+
 
 def assembly_of(cpu: Cpu) -> Assembly:
     """Which instructions a CPU's turns are written in; "" leaves them to LLVM."""
     lanes, features = cpu.vector_bits // 32, set(cpu.features)
     if cpu.arch == "aarch64" and lanes == neon.LANES:
         return "neon"
-    if cpu.arch == "x86_64" and (lanes, cpu.vector_registers) == avx.AVX512 and "avx512vl" in features:
+    if cpu.arch == "x86_64" and (lanes, cpu.vector_registers) == avx.AVX512 and features >= _AVX512:
         return "avx"
-    if cpu.arch == "x86_64" and (lanes, cpu.vector_registers) == avx.AVX2 and {"avx2", "fma"} <= features:
+    if cpu.arch == "x86_64" and (lanes, cpu.vector_registers) == avx.AVX2 and features >= {"avx2", "fma"}:
         return "avx"
     return ""
 
@@ -29,16 +32,16 @@ def multiply(simd: Simd, turn: Turn, count: Expr, sums: Sequence[Sequence[Any]],
     floats."""
     if isinstance(count, int) and count == 0:
         return
-    if simd.assembly == "avx" or (simd.assembly == "neon" and not turn.alone):
-        looped = not (isinstance(count, int) and count == 1)
-        if simd.assembly == "avx":
-            name, text = avx.function(turn, looped, simd.lanes)
-        else:
-            name, text = neon.function(turn, looped)
-            # loads begin where the first is, so that no address lies outside of what is read
-            base += turn.first
-        simd.call(name, text, [*((register, 0) for row in sums for register in row), (data, base), (weights, first)],
-                  [count] if looped else [])
+    looped = not (isinstance(count, int) and count == 1)
+    places = [(register, 0) for row in sums for register in row]
+    if simd.assembly == "avx" and avx.fits(turn, simd.lanes):
+        places += [(data, base), (weights, first)]
+        simd.call(*avx.function(turn, looped, simd.lanes), places, [count] if looped else [])
+        return
+    if simd.assembly == "neon" and not turn.alone:
+        # loads begin where the first is, so that no address lies outside of what is read
+        places += [(data, base + turn.first), (weights, first)]
+        simd.call(*neon.function(turn, looped), places, [count] if looped else [])
         return
     with simd.loop(count) as index:
         for unit in range(turn.units):

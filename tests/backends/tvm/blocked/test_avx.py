@@ -116,6 +116,7 @@ def check(turn: Turn, count: int, looped: bool, lanes: int, seed: int) -> None:
                     part = slice(first, first + widths[number])
                     memory[part] = given[part]
                     wanted[number] += given[at] * given[part].astype(np.float64)
+    assert avx.fits(turn, lanes)
     _, text = avx.function(turn, looped, lanes)
     code = re.search(r'asm sideeffect "([^"]*)", "([^"]*)"', text)
     assert code
@@ -123,8 +124,8 @@ def check(turn: Turn, count: int, looped: bool, lanes: int, seed: int) -> None:
     assert {int(r) for r in re.findall(r"%[xyz]mm(\d+)", code[1])} <= fixed
     assert len(fixed) + turn.sums <= (32 if lanes == 16 else 16)
     first = turn.sums if looped else 2 * turn.sums
-    pointers = {f"${first}": 4 * _DATA, f"${first + 1}": 4 * _WEIGHTS} | ({f"${first + 2}": count} if looped else {})
-    Machine(memory, sums, pointers).run(code[1])
+    starts = [4 * _DATA, 4 * _WEIGHTS, *[count] * looped]
+    Machine(memory, sums, {f"${first + i}": start for i, start in enumerate(starts)}).run(code[1])
     for got, expected in zip(sums, wanted, strict=True):
         np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-3)
 
@@ -141,10 +142,24 @@ def test_one_turn_needs_no_counter(lanes: int, data: st.DataObject) -> None:
     check(data.draw(turns(lanes)), 1, looped=False, lanes=lanes, seed=0)
 
 
+def test_what_does_not_fit_is_left_to_llvm() -> None:
+    def turn(rows: int, vectors: int, place: int = 0, between: int = 16) -> Turn:
+        return Turn(rows, vectors, (Product(0, tuple((r, place, 0) for r in range(rows))),), 8, 8, between)
+
+    assert avx.fits(turn(14, 2), 16) and avx.fits(turn(30, 1), 16) and avx.fits(turn(9, 3), 16)
+    assert not avx.fits(turn(31, 1), 16)
+    assert avx.fits(turn(14, 1), 8)
+    assert not avx.fits(turn(15, 1), 8)
+    assert not avx.fits(turn(2, 2, place=2**29), 16)
+    assert not avx.fits(turn(2, 2, between=2**28), 16)
+
+
 @pytest.mark.parametrize(("target", "changes", "wanted"), [
     ("raspberry-pi-4", {}, "neon"), ("raspberry-pi-3", {}, "neon"), ("armv7", {}, ""),
     ("x86-64-avx512", {}, "avx"), ("x86-64-avx2", {}, "avx"),
-    ("x86-64-avx512", {"features": ("avx2", "fma", "avx512f")}, ""), ("x86-64-avx512", {"vector_registers": 16}, ""),
+    *(("x86-64-avx512", {"features": tuple(f for f in load_target("x86-64-avx512").cpu.features if f != without)}, "")
+      for without in ("avx2", "fma", "f16c", "avx512f", "avx512vl")),
+    ("x86-64-avx512", {"vector_registers": 16}, ""),
     ("x86-64-avx2", {"vector_registers": 32}, ""), ("x86-64-avx2", {"features": ("avx2",)}, ""),
     ("x86-64-avx2", {"vector_bits": 128}, ""),
 ])

@@ -27,7 +27,7 @@ CASES = [pytest.param(name, marks=pytest.mark.slow if name in ("epilogues", "mix
 SMALL = ("small", "linear", "f4", "f4-device", "attention-plain", "attention-windows")
 
 
-# assembly is AArch64's alone
+# AArch64's assembly, each kind of it
 ASSEMBLY = ("windows", "small", "channels", "f2", "f4", "f6", "f2-device", "f4-device", "f6-device", "attention-plain",
             "attention-windows", "attention-products")
 
@@ -70,6 +70,9 @@ def compiled(name: str, target: str, folder: Path) -> Artifact:
 @pytest.mark.parametrize(("name", "target"), [
     *(pytest.param(*case.values, "x86-64-avx2", marks=case.marks) for case in CASES),
     ("windows-half", "x86-64-avx2"), ("small-half", "x86-64-avx2"),
+    # of this machine, whose registers may be wider
+    *((name, "native") for name in ("windows-half", "small-half", "linear", "f4", "attention-plain",
+                                    "attention-products")),
     *((name, "raspberry-pi-4") for name in ASSEMBLY)])
 def test_between_guard_pages(name: str, target: str, guards: dict[str, tuple[str | Path, ...]], tmp_path: Path,
                              monkeypatch: pytest.MonkeyPatch) -> None:

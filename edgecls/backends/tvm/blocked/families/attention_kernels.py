@@ -345,7 +345,8 @@ class _Task:
         simd, lanes = self.simd, self.simd.lanes
         if simd.assembly and isinstance(right, _Rows):
             whole, rest = divmod(count, lanes)
-            for blocks, start, size in [*pieces(whole, STRAIGHT_LINE if simd.by_element else 1), *([(1, whole, 0)] if rest else [])]:
+            together = STRAIGHT_LINE if simd.by_element else 1
+            for blocks, start, size in [*pieces(whole, together), *([(1, whole, 0)] if rest else [])]:
                 found = products(NEIGHBOURS, [tuple(range(len(sums)))], lanes if size else rest, 1, lanes)
                 turn = Turn(len(sums), len(sums[0]), found, self.size * lanes, lanes * lanes, right.between, size or 1)
                 multiply(simd, turn, blocks, sums, left, simd.bind(self._own(start, query)), right.buffer,

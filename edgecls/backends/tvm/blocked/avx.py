@@ -1,8 +1,8 @@
 """Products of a register tile as x86 instructions, AVX-512 or AVX2 with FMA.
 
 LLVM loads the weights of later products early, and where sums fill the registers one of them then lives on the stack,
-set aside and fetched again by every product: 28 multiply-adds take 20 cycles instead of 14, and three times as long
-where the stack happens to put it across two pages. Here a turn is written as the instructions it is to be, as in
+set aside and fetched again by every product. In some processes such a layer took three times as long as in others, as
+it would where that place lies across two pages. Here a turn is written as the instructions it is to be, as in
 `neon`: fixed registers for what is loaded, while the sums stay LLVM's.
 """
 

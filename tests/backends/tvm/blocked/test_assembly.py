@@ -257,7 +257,7 @@ def test_no_kernel_calls_anything_but_the_runtime(board: Target) -> None:
     (square(3, 64, 224, kernel=7, stride=2), "relu6"),
 ], ids=lambda value: value if isinstance(value, str) else f"{value.ci}-{value.co}-{value.kernel[0]}x{value.stride[0]}")
 def test_no_tile_of_x86_spills(window: Window, epilogue: str, target: str) -> None:
-    """Where the stack put a sum across two pages, some processes took three times as long as others."""
+    """With a sum on the stack a layer took three times as long in some processes as in others."""
     found = load_target(target)
     lanes = found.cpu.vector_bits // 32
     planar = window.ci < lanes

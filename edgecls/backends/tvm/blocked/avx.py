@@ -8,9 +8,9 @@ it would where that place lies across two pages. Here a turn is written as the i
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 
+from edgecls.backends.tvm.blocked import assembly
 from edgecls.backends.tvm.blocked.turn import Product, Turn
 
 _FLOAT = 4
@@ -37,35 +37,16 @@ def function(turn: Turn, looped: bool, lanes: int) -> tuple[str, str]:
     taken = _taken(turn, lanes)
     lines = [line for unit in range(turn.units) for product in turn.products
              for line in _product(turn, product, unit, lanes, taken)]
-    names = ["data", "weights", *["count"] * looped]
-    moving = names if looped else []
+    types = {"data": "ptr", "weights": "ptr"} | ({"count": "i32"} if looped else {})
     if looped:
         lines = ["testl <count>, <count>", "je 2f", ".p2align 4", "1:", *lines,
                  f"addq $${turn.units * turn.distance * _FLOAT}, <data>",
                  f"addq $${turn.units * turn.weights * _FLOAT}, <weights>", "decl <count>", "jne 1b", "2:"]
-    n, ties = turn.sums, turn.sums + len(moving)
-    text = r"\0A".join(lines)
-    pointers = n if looped else 2 * n
-    for number, name in enumerate(names):
-        text = text.replace(f"<{name}>", f"${pointers + number}")
-    clobbered = [*(f"{_kind(lanes)}mm{r}" for r in taken), "flags", "memory"]
-    constraints = ",".join([*["=v"] * n, *["=&r"] * len(moving), *map(str, range(ties)),
-                            *["r"] * (len(names) - len(moving)), *(f"~{{{name}}}" for name in clobbered)])
-    of_sums = [f"<{lanes // 2 if turn.half and i % turn.vectors == turn.vectors - 1 else lanes} x float>"
-               for i in range(n)]
-    others = [("i32" if name == "count" else "ptr", f"%{name}") for name in names]
-    given = ", ".join(f"{t} {v}" for t, v in [*zip(of_sums, (f"%a{i}" for i in range(n)), strict=True), *others])
-    results = [*of_sums, *(t for t, _ in others if looped)]
-    result = f"{{ {', '.join(results)} }}" if len(results) > 1 else results[0]
-    body = [f"%a{i} = load {t}, ptr %s{i}, align 4" for i, t in enumerate(of_sums)]
-    body.append(f'%r = call {result} asm sideeffect "{text}", "{constraints}"({given})')
-    for i, t in enumerate(of_sums):
-        if len(results) > 1:
-            body.append(f"%b{i} = extractvalue {result} %r, {i}")
-        body.append(f"store {t} {f'%b{i}' if len(results) > 1 else '%r'}, ptr %s{i}, align 4")
-    parameters = ", ".join([*(f"ptr %s{i}" for i in range(n)), *(f"{t} {v}" for t, v in others)])
-    name = "ec_turn_" + hashlib.sha256("\n".join(body).encode()).hexdigest()[:16]
-    return name, "\n".join([f"define i32 @{name}({parameters}) {{", *body, "ret i32 0", "}", ""])
+    sums = [f"<{lanes // 2 if turn.half and i % turn.vectors == turn.vectors - 1 else lanes} x float>"
+            for i in range(turn.sums)]
+    return assembly.function(lines, sums, "v", types if looped else {},
+                             {} if looped else {name: (t, f"%{name}") for name, t in types.items()},
+                             [*(f"{_kind(lanes)}mm{r}" for r in taken), "flags", "memory"])
 
 
 def _kind(lanes: int) -> str:

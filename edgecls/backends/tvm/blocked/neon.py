@@ -7,9 +7,9 @@ them the other registers. Goto and van de Geijn, "Anatomy of High-Performance Ma
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 
+from edgecls.backends.tvm.blocked import assembly
 from edgecls.backends.tvm.blocked.turn import Turn
 
 REGISTERS = 32
@@ -27,29 +27,12 @@ def function(turn: Turn, looped: bool) -> tuple[str, str]:
     read beyond the vectors that the products name.
     """
     code = _Code(turn)
-    moving = ["data", "weights", *["count"] * looped]
-    n, ties = turn.sums, turn.sums + len(moving)
     lines = code.lines
     if looped:
-        lines = ["cbz <count>, 2f", "1:", *lines, "subs <count>, <count>, #1", "b.ne 1b", "2:"]
-    text = r"\0A".join(lines)
-    for name, operand in (("data", f"${n}"), ("weights", f"${n + 1}"), ("count", f"${{{n + 2}:w}}"),
-                          ("step", f"${2 * ties}")):
-        text = text.replace(f"<{name}>", operand)
-    taken = [*(f"v{r}" for r in (*code.for_weights, *code.for_data)), "cc", "memory"]
-    constraints = ",".join([*["=w"] * n, *["=&r"] * len(moving), *map(str, range(ties)), "r",
-                            *(f"~{{{name}}}" for name in taken)])
-    types = [*["<4 x float>"] * n, "ptr", "ptr", *["i32"] * looped]
-    names = [*(f"%a{i}" for i in range(n)), *(f"%{name}" for name in moving)]
-    given = ", ".join([*(f"{t} {v}" for t, v in zip(types, names, strict=True)), f"i64 {code.step}"])
-    result = f"{{ {', '.join(types)} }}"
-    body = [f"%a{i} = load <4 x float>, ptr %s{i}, align 4" for i in range(n)]
-    body.append(f'%r = call {result} asm sideeffect "{text}", "{constraints}"({given})')
-    for i in range(n):
-        body += [f"%b{i} = extractvalue {result} %r, {i}", f"store <4 x float> %b{i}, ptr %s{i}, align 4"]
-    parameters = ", ".join([*(f"ptr %s{i}" for i in range(n)), "ptr %data", "ptr %weights", *["i32 %count"] * looped])
-    name = "ec_turn_" + hashlib.sha256("\n".join(body).encode()).hexdigest()[:16]
-    return name, "\n".join([f"define i32 @{name}({parameters}) {{", *body, "ret i32 0", "}", ""])
+        lines = ["cbz <count:w>, 2f", "1:", *lines, "subs <count:w>, <count:w>, #1", "b.ne 1b", "2:"]
+    moved = {"data": "ptr", "weights": "ptr"} | ({"count": "i32"} if looped else {})
+    return assembly.function(lines, ["<4 x float>"] * turn.sums, "w", moved, {"step": ("i64", str(code.step))},
+                             [*(f"v{r}" for r in (*code.for_weights, *code.for_data)), "cc", "memory"])
 
 
 def instructions(turn: Turn) -> int:

@@ -16,6 +16,7 @@ from edgecls.backends.tvm.blocked.turn import Product, Turn
 _FLOAT = 4
 # lanes, registers
 AVX512, AVX2 = (16, 32), (8, 16)
+_LINE = 64  # bytes, of the cache
 # bytes that an instruction's address can be away from a register
 _REACH = 2**31
 
@@ -29,19 +30,23 @@ def fits(turn: Turn, lanes: int) -> bool:
 
 
 def function(turn: Turn, looped: bool, lanes: int) -> tuple[str, str]:
-    """(name, LLVM IR) of int32 name(places of the sums ..., data, weights[, int32 count]).
+    """(name, LLVM IR) of int32 name(places of the sums ..., data, weights[, ahead][, int32 count]).
 
-    data: where the first unit begins. looped: `count` turns, which may be none, instead of one. lanes: 16 or 8. Nothing
-    is read beyond the floats and vectors that the products name. The turn must fit.
+    data: where the first unit begins. ahead: where what the turn fetches begins, if it does. looped: `count` turns,
+    which may be none, instead of one. lanes: 16 or 8. Nothing is read beyond the floats and vectors that the products
+    name. The turn must fit.
     """
     taken = _taken(turn, lanes)
-    lines = [line for unit in range(turn.units) for product in turn.products
-             for line in _product(turn, product, unit, lanes, taken)]
-    types = {"data": "ptr", "weights": "ptr"} | ({"count": "i32"} if looped else {})
+    lines = list(_fetching(turn, [_product(turn, product, unit, lanes, taken)
+                                  for unit in range(turn.units) for product in turn.products]))
+    types = ({"data": "ptr", "weights": "ptr"} | ({"ahead": "ptr"} if turn.fetched else {})
+             | ({"count": "i32"} if looped else {}))
     if looped:
-        lines = ["testl <count>, <count>", "je 2f", ".p2align 4", "1:", *lines,
+        lines = ["testl <count>, <count>", "jle 2f", ".p2align 4", "1:", *lines,
                  f"addq $${turn.units * turn.distance * _FLOAT}, <data>",
-                 f"addq $${turn.units * turn.weights * _FLOAT}, <weights>", "decl <count>", "jne 1b", "2:"]
+                 f"addq $${turn.units * turn.weights * _FLOAT}, <weights>",
+                 *([f"addq $${turn.units * turn.fetched * _LINE}, <ahead>"] if turn.fetched else []),
+                 "decl <count>", "jne 1b", "2:"]
     sums = [f"<{lanes // 2 if turn.half and i % turn.vectors == turn.vectors - 1 else lanes} x float>"
             for i in range(turn.sums)]
     return assembly.function(lines, sums, "v", types if looped else {},
@@ -57,6 +62,16 @@ def _taken(turn: Turn, lanes: int) -> Sequence[int]:
     """Registers for an element, the first, and for as many vectors of weights as find room."""
     registers = dict([AVX512, AVX2])[lanes]
     return range(registers - 1 - min(turn.vectors, registers - 1 - turn.sums), registers)
+
+
+def _fetching(turn: Turn, products: Sequence[Iterator[str]]) -> Iterator[str]:
+    """Lines are asked for at equal distances: a core waits for some ten at once, and no prefetcher of its own goes
+    beyond a page."""
+    lines = turn.units * turn.fetched
+    for number, product in enumerate(products):
+        for line in range(-(-number * lines // len(products)), -(-(number + 1) * lines // len(products))):
+            yield f"prefetcht1 {line * _LINE}(<ahead>)"
+        yield from product
 
 
 def _product(turn: Turn, product: Product, unit: int, lanes: int, taken: Sequence[int]) -> Iterator[str]:

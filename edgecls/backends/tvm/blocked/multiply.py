@@ -27,15 +27,15 @@ def assembly_of(cpu: Cpu) -> Assembly:
 
 
 def multiply(simd: Simd, turn: Turn, count: Expr, sums: Sequence[Sequence[Any]], data: Any, base: Expr, weights: Any,
-             first: Expr) -> None:
-    """`count` turns, 0 or more, one behind the other. base: of the first unit's data; first: of its weights; both in
-    floats."""
+             first: Expr, ahead: Expr = 0) -> None:
+    """`count` turns, 0 or more, one behind the other. base: of the first unit's data; first: of its weights; ahead: of
+    the weights that turns fetch, which only those of AVX do; all in floats."""
     if isinstance(count, int) and count == 0:
         return
     looped = not (isinstance(count, int) and count == 1)
     places = [(register, 0) for row in sums for register in row]
     if simd.assembly == "avx" and avx.fits(turn, simd.lanes):
-        places += [(data, base), (weights, first)]
+        places += [(data, base), (weights, first), *([(weights, ahead)] if turn.fetched else [])]
         simd.call(*avx.function(turn, looped, simd.lanes), places, [count] if looped else [])
         return
     if simd.assembly == "neon" and not turn.alone:

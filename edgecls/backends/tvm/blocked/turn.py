@@ -35,6 +35,7 @@ class Turn:
     units: int = 1
     half: bool = False
     alone: bool = False
+    fetched: int = 0
 
     @property
     def sums(self) -> int:

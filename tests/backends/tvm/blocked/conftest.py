@@ -30,28 +30,31 @@ TOLERANCES = {"off": 1e-5, "auto": 1e-4, "f2": 1e-4, "f4": 1e-4, "f6": 1e-3}
 SHARED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]
 
 
-def target_of(name: str) -> Target:
+def target_of(name: str | Target) -> Target:
+    if isinstance(name, Target):
+        return name
     return native_target() if name == "native" else load_target(name)
 
 
 @pytest.fixture(scope="session")
-def devices() -> Iterator[Callable[[str], Device]]:
+def devices() -> Iterator[Callable[[str | Target], Device]]:
     with contextlib.ExitStack() as stack:
         opened: dict[str, Device] = {}
 
-        def device(target: str) -> Device:
-            if target not in opened:
-                opened[target] = stack.enter_context(open_device(None, target_of(target)))
-            return opened[target]
+        def device(target: str | Target) -> Device:
+            name = target if isinstance(target, str) else target.name
+            if name not in opened:
+                opened[name] = stack.enter_context(open_device(None, target_of(target)))
+            return opened[name]
 
         yield device
 
 
 @pytest.fixture
-def check(devices: Callable[[str], Device], tmp_path: Path) -> Check:
+def check(devices: Callable[[str | Target], Device], tmp_path: Path) -> Check:
     """check(network, target, batch, winograd, strassen): its answers are ONNX Runtime's, its layers run as it says."""
 
-    def checked(net: Network, target: str = "native", batch: int = 1, winograd: str = "off",
+    def checked(net: Network, target: str | Target = "native", batch: int = 1, winograd: str = "off",
                 strassen: str = "auto") -> Artifact:
         graph = net.graph()
         options = CompileOptions(winograd=winograd, strassen=strassen)

@@ -20,6 +20,8 @@ from edgecls.types import Array
 
 # of floats, far enough from the ends of memory that a wrong address is still inside
 _DATA, _WEIGHTS, _SIZE = 40_000, 120_000, 200_000
+# what is fetched, in bytes: it may lie outside
+_AHEAD = 10**9
 
 
 @dataclass
@@ -30,7 +32,8 @@ class Machine:
     sums: list[Array]
     pointers: dict[str, int]
     registers: dict[int, Array] = field(default_factory=dict)
-    zero: bool = False
+    fetched: list[int] = field(default_factory=list)
+    left: int = 0
 
     def run(self, text: str) -> None:
         lines = text.split(r"\0A")
@@ -41,8 +44,8 @@ class Machine:
             place += 1
             if re.fullmatch(r"\d:|\.p2align", name):
                 continue
-            if name in ("je", "jne"):
-                place = labels[operands[0][0]] if self.zero == (name == "je") else place
+            if name in ("jle", "jne"):
+                place = labels[operands[0][0]] if (self.left <= 0 if name == "jle" else self.left) else place
             else:
                 self.steps[name](self, operands)
 
@@ -75,11 +78,16 @@ class Machine:
 
     def count(self, operand: str, change: int) -> None:
         self.pointers[operand] += change
-        self.zero = not self.pointers[operand]
+        self.left = self.pointers[operand]
+
+    def fetch(self, operand: str) -> None:
+        distance, pointer = operand.rstrip(")").split("(")
+        self.fetched.append(self.pointers[pointer] + int(distance))
 
     steps: dict[str, Callable[[Machine, list[str]], None]] = field(default_factory=lambda: {
         "vmovups": lambda m, o: m.load(o, spread=False), "vbroadcastss": lambda m, o: m.load(o, spread=True),
         "vfmadd231ps": lambda m, o: m.multiply(o), "addq": lambda m, o: m.move(o),
+        "prefetcht1": lambda m, o: m.fetch(o[0]),
         "testl": lambda m, o: m.count(o[0], 0), "decl": lambda m, o: m.count(o[0], -1)})
 
 
@@ -95,7 +103,8 @@ def turns(draw: st.DrawFn, lanes: int) -> Turn:
                                            for r in draw(st.permutations(range(rows)))[:draw(st.integers(1, rows))]))
         for k in range(draw(st.integers(1, 4))))
     return Turn(rows, vectors, found, draw(st.integers(-50, 2000)), draw(st.integers(0, 2000)), between,
-                draw(st.integers(1, 3)), half=draw(st.booleans()), alone=draw(st.booleans()))
+                draw(st.integers(1, 3)), half=draw(st.booleans()), alone=draw(st.booleans()),
+                fetched=draw(st.sampled_from([0, 0, 1, 7])))
 
 
 def check(turn: Turn, count: int, looped: bool, lanes: int, seed: int) -> None:
@@ -124,14 +133,16 @@ def check(turn: Turn, count: int, looped: bool, lanes: int, seed: int) -> None:
     assert {int(r) for r in re.findall(r"%[xyz]mm(\d+)", code[1])} <= fixed
     assert len(fixed) + turn.sums <= (32 if lanes == 16 else 16)
     first = turn.sums if looped else 2 * turn.sums
-    starts = [4 * _DATA, 4 * _WEIGHTS, *[count] * looped]
-    Machine(memory, sums, {f"${first + i}": start for i, start in enumerate(starts)}).run(code[1])
+    starts = [4 * _DATA, 4 * _WEIGHTS, *[_AHEAD] * bool(turn.fetched), *[count] * looped]
+    machine = Machine(memory, sums, {f"${first + i}": start for i, start in enumerate(starts)})
+    machine.run(code[1])
+    assert machine.fetched == [_AHEAD + 64 * line for line in range(max(0, count) * turn.units * turn.fetched)]
     for got, expected in zip(sums, wanted, strict=True):
         np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize("lanes", [8, 16])
-@given(data=st.data(), count=st.integers(0, 3), seed=st.integers(0, 2**16))
+@given(data=st.data(), count=st.integers(-1, 3), seed=st.integers(0, 2**16))
 def test_turns_add_what_they_say_and_read_nothing_else(lanes: int, data: st.DataObject, count: int, seed: int) -> None:
     check(data.draw(turns(lanes)), count, looped=True, lanes=lanes, seed=seed)
 

@@ -15,7 +15,7 @@ import numpy as np
 from msgspec import structs
 
 from edgecls.backends.tvm.blocked.epilogue import Epilogue
-from edgecls.backends.tvm.blocked.families import dense, strassen, winograd, winograd_weights
+from edgecls.backends.tvm.blocked.families import cache_blocked, dense, strassen, winograd, winograd_weights
 from edgecls.backends.tvm.blocked.families.family import Plan, Tensors
 from edgecls.backends.tvm.blocked.families.product import (
     Ahead,
@@ -59,9 +59,11 @@ def decide(window: Window, cpu: Cpu, planar: bool = False) -> Decision:
             if max(sizes) == most and cost < best:
                 best, choice = cost, (most, vectors)
     pixels, vectors = choice
-    return Decision(algorithm="direct", layout=f"NCHW{lanes}c", tile=(pixels, vectors),
+    band = 0 if planar else cache_blocked.band(window, choice, cpu)
+    return Decision(algorithm="direct", layout=f"NCHW{lanes}c", tile=(pixels, vectors), strip=band,
                     reason=f"{pixels} pixels x {vectors * lanes} channels stay in registers over "
-                           f"{window.ci} x {window.kernel[0]} x {window.kernel[1]}")
+                           f"{f'{lanes} of ' if band else ''}{window.ci} x {window.kernel[0]} x {window.kernel[1]}"
+                           f"{f', weights in the first cache for {band} rows' if band else ''}")
 
 
 def pack(weights: Array, decision: Decision, lanes: int, planar: bool, groups: int = 1,
@@ -169,7 +171,13 @@ def plan_direct(window: Window, weights: Array, decision: Decision, data: Any, t
                     window.multiply_adds)
     if planar:
         own = decide(window, tensors.cpu, planar)
-        decision = structs.replace(decision, tile=own.tile, reason=own.reason)
+        decision = structs.replace(decision, tile=own.tile, strip=own.strip, reason=own.reason)
+    if decision.strip and not planar:
+        return Plan(f"conv{window.kernel[0]}x{window.kernel[1]}", decision,
+                    (tensors.block(data), pack(weights, decision, tensors.lanes, False, window.groups)),
+                    lambda simd, epilogue: cache_blocked.emit(simd, window, decision, epilogue,
+                                                              tensors.cpu.cache.line // 4),
+                    (window, planar, decision), window.multiply_adds, in_place=True)
     rows_first = reads_rows_first(window.one_group(), tensors.cpu)
     ahead = tensors.cpu.arch == "x86_64" and not (rows_first or planar or streams)
     line = tensors.cpu.cache.line // 4 if ahead else 0

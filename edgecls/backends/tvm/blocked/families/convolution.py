@@ -35,6 +35,8 @@ from edgecls.types import Array, Cpu
 
 # an input of so few channels would be mostly padding: it is read as it is
 _PLANAR_CHANNELS = 4
+# an image that is so many times its weights is shared by rows
+_SHARED = 1.5
 
 
 def decide(window: Window, cpu: Cpu, planar: bool = False) -> Decision:
@@ -141,9 +143,12 @@ def reads_streams(window: Window, cpu: Cpu) -> bool:
 
 
 def reads_rows_first(window: Window, cpu: Cpu) -> bool:
-    """An input that the cache cannot keep is read once if the weights can stay there instead."""
-    return (window.ci * window.h * window.w * 4 > cpu.cache.l2 // 2
-            and window.ci * window.co * math.prod(window.kernel) * 4 <= cpu.cache.l2 // 2)
+    """An input that the cache cannot keep is read once if the weights can stay there instead. Cores that share rows,
+    not outputs, read a part of the image and all weights: measured with two pipes, and for large images only, since
+    one core alone then reads the weights from the second cache for each row."""
+    image, weights = window.ci * window.h * window.w * 4, window.ci * window.co * math.prod(window.kernel) * 4
+    shared = crowded(cpu) and window.pointwise and image > _SHARED * weights
+    return weights <= cpu.cache.l2 // 2 and (shared or image > cpu.cache.l2 // 2)
 
 
 def plan(found: Group, tensors: Tensors) -> Plan:

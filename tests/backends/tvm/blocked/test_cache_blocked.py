@@ -1,4 +1,5 @@
-"""Convolutions that go through their input channels block by block, on a CPU with so small a cache that all do."""
+"""What is done for cores with two pipes: convolutions that go through their input channels block by block, on a CPU
+with so small a cache that all do, and images that cores share by pieces."""
 
 from __future__ import annotations
 
@@ -93,3 +94,28 @@ def test_one_pipe_and_one_column_take_all_channels_at_once() -> None:
     assert cache_blocked.band(structs.replace(window, kernel=(1, 1), pad=(0, 0, 0, 0)), tile, cpu) == 0
     assert cache_blocked.band(structs.replace(window, ci=16), tile, cpu) == 0
     assert cache_blocked.band(window, tile, load_target("raspberry-pi-4").cpu) == 0
+
+
+@settings(max_examples=8, suppress_health_check=SHARED)
+@given(height=st.integers(9, 20), width=st.integers(9, 20), channels=st.integers(20, 90), cores=st.integers(1, 5),
+       more=st.integers(0, 40), seed=st.integers(0, 99))
+def test_images_in_pieces(check: Check, height: int, width: int, channels: int, cores: int, more: int,
+                          seed: int) -> None:
+    machine = this_machine()
+    machine = structs.replace(machine, cpu=structs.replace(machine.cpu, cores=cores))
+    net = Network(channels + more, height, width, seed=seed)
+    x = net.apply("Relu", net.convolution(net.x, channels, (1, 1)))
+    net.output(net.combine("Add", net.convolution(x, channels, (1, 1), bias=False), x))
+    net.output(net.convolution(x, max(1, channels // 3), (1, 1)))
+    check(net, machine)
+
+
+def test_cores_take_pieces_of_what_is_too_small_for_rows() -> None:
+    cpu = crowded(load_target("x86-64-avx2"), 48_000).cpu
+    cpu = structs.replace(cpu, cores=2)
+    tokens = Window(n=1, ci=1536, co=384, h=197, w=1, kernel=(1, 1))
+    assert convolution.pieces_of(tokens, cpu) == 2
+    for other in ({"n": 2}, {"co": 1537}, {"h": 100}, {"co": 400}):
+        assert convolution.pieces_of(structs.replace(tokens, **other), cpu) == 1
+    assert convolution.pieces_of(tokens, structs.replace(cpu, fma_pipes=1)) == 1
+    assert convolution.pieces_of(tokens, structs.replace(cpu, cores=4)) == 1

@@ -28,7 +28,7 @@ from edgecls.backends.tvm.blocked.families.product import (
 )
 from edgecls.backends.tvm.blocked.families.row_of_tiles import RowOfTiles, columns_of
 from edgecls.backends.tvm.blocked.groups import Group
-from edgecls.backends.tvm.blocked.simd import Simd
+from edgecls.backends.tvm.blocked.simd import Expr, Simd
 from edgecls.backends.tvm.blocked.window import Window, flattened, runs
 from edgecls.backends.tvm.schedule import Decision
 from edgecls.types import Array, Cpu
@@ -37,6 +37,8 @@ from edgecls.types import Array, Cpu
 _PLANAR_CHANNELS = 4
 # an image that is so many times its weights is shared by rows
 _SHARED = 1.5
+# pixels for which weights come from memory in time
+_PIECE = 64
 
 
 def decide(window: Window, cpu: Cpu, planar: bool = False) -> Decision:
@@ -91,15 +93,16 @@ def pack(weights: Array, decision: Decision, lanes: int, planar: bool, groups: i
 
 
 def emit(simd: Simd, window: Window, decision: Decision, epilogue: Epilogue, planar: bool,
-         rows_first: bool = False, line: int = 0, half: bool = False, streams: bool = False) -> Any:
+         rows_first: bool = False, line: int = 0, half: bool = False, streams: bool = False, pieces: int = 1) -> Any:
     """planar: the input is NCHW (few channels), not blocked. rows_first: all outputs of a row of pixels come before the
     next row, not all rows of a group of outputs. line: floats in a line of the cache; 0 leaves it to the processor to
     fetch weights. half: a last vector that is half padding is computed as half a vector. streams: of `pack`.
-    Parameters: input, weights, operands of the epilogue, output."""
+    pieces: of a pointwise convolution's image. Parameters: input, weights, operands of the epilogue, output."""
     pixels, vectors = decision.tile
     groups, window = window.groups, window.one_group()
-    flat = flattened(window, pixels, -(-window.co // (vectors * simd.lanes)))
     lanes = simd.lanes
+    flat = (flattened(window, pixels, -(-window.co // (vectors * lanes))) if pieces == 1 else
+            structs.replace(window, h=1, w=window.h * window.w))
     blocks_in, blocks_out = -(-window.ci // lanes), -(-window.co // lanes)
     size_in = window.n * (window.ci if planar else blocks_in * lanes) * window.h * window.w
     taps = window.kernel[0] * window.kernel[1]
@@ -113,10 +116,14 @@ def emit(simd: Simd, window: Window, decision: Decision, epilogue: Epilogue, pla
     once = images > 1 and groups * group_size * images > size_in
     row_of_tiles = runs(flat, pixels)
     in_row = sum(run.count for run in row_of_tiles)
+    in_piece = -(-in_row // pieces)
     offset = 0
     for part in parts(window.co, lanes, vectors, half):
-        with simd.loop(window.n * part.count * flat.oh, parallel=True) as task:
-            if once:
+        with simd.loop(window.n * part.count * flat.oh * pieces, parallel=True) as task:
+            piece: Expr = 0
+            if pieces > 1:
+                image, number, piece, group, row = simd.divide(task, (images, groups, pieces, part.count, flat.oh))
+            elif once:
                 group, image, number, row = simd.divide(task, (part.count, images, groups, flat.oh))
             elif rows_first:
                 image, number, row, group = simd.divide(task, (images, groups, flat.oh, part.count))
@@ -124,14 +131,18 @@ def emit(simd: Simd, window: Window, decision: Decision, epilogue: Epilogue, pla
                 image, number, group, row = simd.divide(task, (images, groups, part.count, flat.oh))
             origin = simd.bind(offset + number * group_size
                                + group * (part.vectors * lanes * window.ci * taps))
-            ahead = Ahead.of(flat, part, lanes, line, in_row * flat.oh)
+            ahead = Ahead.of(flat, part, lanes, line, in_piece * flat.oh)
             tiles = RowOfTiles(simd, flat, planar, part, data, weights, epilogue, others, out, origin,
                                simd.bind(image * groups + number), group, row, image, simd.bind(number * blocks_out),
                                in_row == 1, streams, ahead)
             before = row * in_row
             for run in row_of_tiles:
-                with simd.loop(simd.hidden(run.count) if run.count > 1 else 1) as index:
-                    tiles.tile(run, simd.bind(run.start + index * run.size), before + index)
+                count, start = simd.hidden(run.count) if run.count > 1 else 1, 0
+                if pieces > 1:
+                    start = simd.bind(simd.at_least(piece * in_piece - before, 0))
+                    count = simd.bind(simd.at_most((piece + 1) * in_piece - before, run.count) - start)
+                with simd.loop(count, start=start) as index:
+                    tiles.tile(run, simd.bind(run.start + index * run.size), before + index - piece * in_piece)
                 before += run.count
         offset += part.count * part.vectors * lanes * window.ci * taps
     return simd.function([data, weights, *others, out])
@@ -143,12 +154,22 @@ def reads_streams(window: Window, cpu: Cpu) -> bool:
 
 
 def reads_rows_first(window: Window, cpu: Cpu) -> bool:
-    """An input that the cache cannot keep is read once if the weights can stay there instead. Cores that share rows,
-    not outputs, read a part of the image and all weights: measured with two pipes, and for large images only, since
-    one core alone then reads the weights from the second cache for each row."""
+    """An input that the cache cannot keep is read once if the weights can stay there instead. And cores that share the
+    rows of a large image each read all weights, which nobody has just written, but only a part of the image, half of
+    which another core has."""
     image, weights = window.ci * window.h * window.w * 4, window.ci * window.co * math.prod(window.kernel) * 4
     shared = crowded(cpu) and window.pointwise and image > _SHARED * weights
     return weights <= cpu.cache.l2 // 2 and (shared or image > cpu.cache.l2 // 2)
+
+
+def pieces_of(window: Window, cpu: Cpu) -> int:
+    """Into how many pieces of its pixels a pointwise convolution cuts its image. Where rows would read the weights too
+    often, each core takes a piece with all outputs, for the same reason; of an image that has fewer channels than the
+    result there is too little to gain."""
+    pixels = window.h * window.w
+    pays = (crowded(cpu) and window.pointwise and window.n == 1 and window.ci >= window.co
+            and pixels >= max(window.co / 2, cpu.cores * _PIECE))
+    return cpu.cores if pays else 1
 
 
 def plan(found: Group, tensors: Tensors) -> Plan:
@@ -190,5 +211,6 @@ def plan_direct(window: Window, weights: Array, decision: Decision, data: Any, t
                 (tensors.plain(data) if planar else tensors.block(data),
                  pack(weights, decision, tensors.lanes, planar, window.groups, streams)),
                 lambda simd, epilogue: emit(simd, window, decision, epilogue, planar, rows_first, line,
-                                            halves(tensors.cpu), streams),
+                                            halves(tensors.cpu), streams,
+                                            1 if planar or rows_first else pieces_of(window, tensors.cpu)),
                 (window, planar, decision), window.multiply_adds, in_place=True)

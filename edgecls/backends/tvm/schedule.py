@@ -41,8 +41,9 @@ class Decision(Frozen):
     """How to schedule a workload: plain data, so it can be stored and replayed.
 
     tile: (rows, columns) of the register tile, taken from the workload's spatial loops of these names; columns are
-    the vector. strip: tiles of a Winograd convolution that one task takes. chunk: input channels whose weights a
-    Winograd kernel transforms at a time; 0: they are transformed when compiling.
+    the vector. strip: tiles of a Winograd convolution that one task takes; rows of outputs of a direct one that go
+    through the input channels block by block, or 0. chunk: input channels whose weights a Winograd kernel transforms
+    at a time; 0: they are transformed when compiling.
     predicted_us: of the cost model, one core. error: largest difference to direct convolution over the largest result,
     measured on random input. reason: for `explain`.
     """

@@ -42,6 +42,17 @@ def groups() -> Network:
     return net
 
 
+def blocks() -> Network:
+    """Weights that outgrow a first cache, so that two pipes take them block by block, and an image to cut in pieces."""
+    net = Network(100, 13, 11)
+    x = net.convolution(net.x, 70, (3, 3), pads=(1, 1, 1, 1))
+    net.output(net.convolution(x, 70, (3, 3), pads=(1, 0, 2, 1)))
+    net.output(net.combine("Add", x, net.convolution(x, 70, (3, 3), pads=(1, 1, 1, 1))))
+    net.output(net.convolution(net.concat(net.x, net.x), 90, (3, 3), (2, 2), (1, 1, 1, 1)))
+    net.output(net.convolution(net.x, 90, (1, 1)))
+    return net
+
+
 def linear() -> Network:
     """Pointwise convolutions whose halves are whole vectors, of an odd and of an even image, and what follows them."""
     net = Network(64, 7, 7)

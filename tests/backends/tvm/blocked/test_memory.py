@@ -17,7 +17,7 @@ from edgecls.targets import load_target
 from edgecls.toolchain import find_toolchain
 from edgecls.types import Artifact
 from tests.backends.tvm.blocked.conftest import transform_on_device
-from tests.backends.tvm.blocked.fixed import NETWORKS, linear, products
+from tests.backends.tvm.blocked.fixed import NETWORKS, blocks, linear, products
 from tests.backends.tvm.blocked.transformers import NETWORKS as TRANSFORMERS
 from tests.runtime_c import tiny
 
@@ -56,7 +56,7 @@ def adapt(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def compiled(name: str, target: str, folder: Path) -> Artifact:
     size = name = name.removesuffix("-device").removesuffix("-half")
-    net = (linear() if name == "linear" else NETWORKS[name]() if name in NETWORKS
+    net = (linear() if name == "linear" else blocks() if name == "blocks" else NETWORKS[name]() if name in NETWORKS
            else products(size) if size in ("f2", "f4", "f6") else TRANSFORMERS[name.removeprefix("attention-")](1))
     options = CompileOptions(winograd=size if size in ("f2", "f4", "f6") else "off",
                              strassen="on" if name == "linear" else "auto")
@@ -71,8 +71,8 @@ def compiled(name: str, target: str, folder: Path) -> Artifact:
     *(pytest.param(*case.values, "x86-64-avx2", marks=case.marks) for case in CASES),
     ("windows-half", "x86-64-avx2"), ("small-half", "x86-64-avx2"),
     # of this machine, whose registers may be wider
-    *((name, "native") for name in ("windows-half", "small-half", "linear", "f4", "attention-plain",
-                                    "attention-products")),
+    *((name, "native") for name in ("windows-half", "small-half", "linear", "blocks", "f4",
+                                    "attention-plain", "attention-products")),
     *((name, "raspberry-pi-4") for name in ASSEMBLY)])
 def test_between_guard_pages(name: str, target: str, guards: dict[str, tuple[str | Path, ...]], tmp_path: Path,
                              monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,10 +21,11 @@ _SOURCE = Path(__file__).with_name("floors.c")
 
 
 class Rates(Frozen):
-    """lanes: floats in a vector."""
+    """lanes: floats in a vector. flops_per_s: of registers; fed: of a matrix product in the first cache."""
 
     lanes: int
     flops_per_s: float
+    fed_flops_per_s: float
     read_bytes_per_s: float
 
     def floor_ms(self, flops: float, bytes_read: float) -> float:
@@ -52,6 +53,7 @@ class RateMeter:
 def best(rates: Sequence[Rates]) -> Rates:
     """The best of each kind."""
     return Rates(lanes=rates[0].lanes, flops_per_s=max(r.flops_per_s for r in rates),
+                 fed_flops_per_s=max(r.fed_flops_per_s for r in rates),
                  read_bytes_per_s=max(r.read_bytes_per_s for r in rates))
 
 

@@ -42,7 +42,7 @@ def test_work_counts_convolutions_products_and_float_weights():
 
 
 def test_floors_are_those_of_arithmetic_and_of_reading():
-    rates = Rates(lanes=8, flops_per_s=4e9, read_bytes_per_s=1e9)
+    rates = Rates(lanes=8, flops_per_s=4e9, fed_flops_per_s=4e9, read_bytes_per_s=1e9)
     assert floors(Work(multiply_adds=2_000_000, weight_bytes=500_000), rates) == pytest.approx(
         {"multiply_adds": 1.0, "weights": 0.5})
 

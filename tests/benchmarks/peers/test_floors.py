@@ -10,7 +10,7 @@ from benchmarks.peers.floors import RateMeter, Rates, best, cpus, pinned
 
 
 def rates(flops, read):
-    return Rates(lanes=8, flops_per_s=flops, read_bytes_per_s=read)
+    return Rates(lanes=8, flops_per_s=flops, fed_flops_per_s=flops, read_bytes_per_s=read)
 
 
 def test_the_larger_floor_counts():
@@ -39,4 +39,5 @@ def test_the_micro_benchmark_builds_and_answers(tmp_path):
     found = RateMeter(tmp_path).measure(1, 1_000_000)
     assert found.lanes in (4, 8, 16)
     assert found.flops_per_s > 0
+    assert found.fed_flops_per_s > 0
     assert found.read_bytes_per_s > 0

@@ -8,7 +8,7 @@ from benchmarks.peers.floors import Rates
 from benchmarks.peers.layers import by_family, judge, profile, table
 from edgecls.types import KernelTime, Layer
 
-RATES = Rates(lanes=16, flops_per_s=100e9, read_bytes_per_s=10e9)
+RATES = Rates(lanes=16, flops_per_s=100e9, fed_flops_per_s=100e9, read_bytes_per_s=10e9)
 
 
 def layer(index, *, flops=0, weights=0, op="Conv", nodes=("n",)):

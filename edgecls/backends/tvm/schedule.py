@@ -43,7 +43,8 @@ class Decision(Frozen):
     tile: (rows, columns) of the register tile, taken from the workload's spatial loops of these names; columns are
     the vector. strip: tiles of a Winograd convolution that one task takes; rows of outputs of a direct one that go
     through the input channels block by block, or 0. chunk: input channels whose weights a Winograd kernel transforms
-    at a time; 0: they are transformed when compiling.
+    at a time, 0: they are transformed when compiling; of a direct convolution with a kernel of one pixel, those that
+    all pixels go through together, or 0.
     predicted_us: of the cost model, one core. error: largest difference to direct convolution over the largest result,
     measured on random input. reason: for `explain`.
     """

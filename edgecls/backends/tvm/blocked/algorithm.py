@@ -188,7 +188,8 @@ def _us(cycles: float, target: Target) -> float:
 
 
 def _direct_cycles(window: Window, target: Target) -> float:
-    cpu, (rows, vectors) = target.cpu, convolution.decide(window, target.cpu).tile
+    cpu, decision = target.cpu, convolution.decide(window, target.cpu)
+    rows, vectors = decision.tile
     lanes = cpu.vector_bits // 32
     taps = math.prod(window.kernel)
     # taps in the padding are left out
@@ -196,7 +197,7 @@ def _direct_cycles(window: Window, target: Target) -> float:
     vectors_out = sum(p.count * (p.vectors - p.half / 2) for p in parts(window.co, lanes, vectors, halves(cpu)))
     products = window.n * inside * vectors_out * window.ci
     return with_memory(products * _stall(rows * vectors, target) / cpu.fma_pipes / _PRODUCT_EFFICIENCY,
-                       _bytes(window, target, taps), cpu)
+                       _bytes(window, target, taps), cpu, kept=bool(decision.strip or decision.chunk))
 
 
 def _winograd_cycles(window: Window, target: Target, way: Way) -> float:

@@ -112,5 +112,10 @@ def flattened(window: Window, most: int, groups: int) -> Window:
     return _reshaped(window, pixels // width, width)
 
 
+def in_one_row(window: Window) -> Window:
+    """The same for all pixels side by side."""
+    return _reshaped(window, 1, window.h * window.w)
+
+
 def _reshaped(window: Window, h: int, w: int) -> Window:
     return Window(n=window.n, ci=window.ci, co=window.co, h=h, w=w, kernel=window.kernel)

@@ -43,13 +43,16 @@ def groups() -> Network:
 
 
 def blocks() -> Network:
-    """Weights that outgrow a first cache, so that two pipes take them block by block, and an image to cut in pieces."""
+    """Weights that outgrow a first cache, so that two pipes take them block by block, and images to cut in pieces."""
     net = Network(100, 13, 11)
     x = net.convolution(net.x, 70, (3, 3), pads=(1, 1, 1, 1))
     net.output(net.convolution(x, 70, (3, 3), pads=(1, 0, 2, 1)))
     net.output(net.combine("Add", x, net.convolution(x, 70, (3, 3), pads=(1, 1, 1, 1))))
     net.output(net.convolution(net.concat(net.x, net.x), 90, (3, 3), (2, 2), (1, 1, 1, 1)))
     net.output(net.convolution(net.x, 90, (1, 1)))
+    deep = net.convolution(net.x, 1003, (1, 1))
+    net.output(net.convolution(deep, 50, (1, 1)))
+    net.output(net.convolution(deep, 96, (1, 1), (2, 3)))
     return net
 
 

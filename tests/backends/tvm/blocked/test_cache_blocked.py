@@ -3,8 +3,6 @@ with so small a cache that all do, and images that cores share by pieces."""
 
 from __future__ import annotations
 
-import platform
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,25 +10,17 @@ from msgspec import structs
 
 from edgecls.backends.tvm.blocked.families import cache_blocked, convolution
 from edgecls.backends.tvm.blocked.window import Window
-from edgecls.targets import load_target, native_target
+from edgecls.targets import load_target
 from edgecls.types import Target
 from tests.backends.tvm.blocked.conftest import SHARED, Check
+from tests.backends.tvm.blocked.machines import crowded, two_pipes
 from tests.backends.tvm.blocked.networks import Network
 from tests.backends.tvm.blocked.strategies import windows
 
 
-def crowded(target: Target, l1d: int) -> Target:
-    """The same CPU with two pipes and that much first cache."""
-    cpu = structs.replace(target.cpu, fma_pipes=2, load_ports=2, cache=structs.replace(target.cpu.cache, l1d=l1d))
-    return structs.replace(target, cpu=cpu)
-
-
 def this_machine() -> Target:
-    if platform.machine() != "x86_64":
-        pytest.skip("instructions of x86")
-    native = native_target()
     # room for a block of weights for three vectors of outputs, and for few rows of sums
-    return crowded(native, 190 * (native.cpu.vector_bits // 32) ** 2)
+    return two_pipes(lambda lanes: 190 * lanes**2)
 
 
 @st.composite

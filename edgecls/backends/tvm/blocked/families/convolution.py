@@ -15,7 +15,14 @@ import numpy as np
 from msgspec import structs
 
 from edgecls.backends.tvm.blocked.epilogue import Epilogue
-from edgecls.backends.tvm.blocked.families import cache_blocked, dense, strassen, winograd, winograd_weights
+from edgecls.backends.tvm.blocked.families import (
+    cache_blocked,
+    deep_product,
+    dense,
+    strassen,
+    winograd,
+    winograd_weights,
+)
 from edgecls.backends.tvm.blocked.families.family import Plan, Tensors
 from edgecls.backends.tvm.blocked.families.product import (
     Ahead,
@@ -64,10 +71,13 @@ def decide(window: Window, cpu: Cpu, planar: bool = False) -> Decision:
                 best, choice = cost, (most, vectors)
     pixels, vectors = choice
     band = 0 if planar else cache_blocked.band(window, choice, cpu)
-    return Decision(algorithm="direct", layout=f"NCHW{lanes}c", tile=(pixels, vectors), strip=band,
+    chunk = 0 if planar else deep_product.chunk(window, choice, cpu)
+    at_once = lanes if band else chunk
+    return Decision(algorithm="direct", layout=f"NCHW{lanes}c", tile=(pixels, vectors), strip=band, chunk=chunk,
                     reason=f"{pixels} pixels x {vectors * lanes} channels stay in registers over "
-                           f"{f'{lanes} of ' if band else ''}{window.ci} x {window.kernel[0]} x {window.kernel[1]}"
-                           f"{f', weights in the first cache for {band} rows' if band else ''}")
+                           f"{f'{at_once} of ' if at_once else ''}{window.ci} x {window.kernel[0]} x {window.kernel[1]}"
+                           f"{', weights in the first cache for ' if at_once else ''}"
+                           f"{f'{band} rows' if band else 'all pixels' if chunk else ''}")
 
 
 def pack(weights: Array, decision: Decision, lanes: int, planar: bool, groups: int = 1,
@@ -177,7 +187,7 @@ def plan(found: Group, tensors: Tensors) -> Plan:
     data = found.anchor.inputs[0]
     if decision.algorithm == "strassen":
         return strassen.plan(window, weights, decision, data, tensors)
-    if decision.chunk:
+    if decision.algorithm != "direct" and decision.chunk:
         return winograd_weights.plan(window, weights, decision, data, tensors)
     if decision.algorithm != "direct":
         return winograd.plan(window, weights, decision, data, tensors)
@@ -197,20 +207,27 @@ def plan_direct(window: Window, weights: Array, decision: Decision, data: Any, t
                     window.multiply_adds)
     if planar:
         own = decide(window, tensors.cpu, planar)
-        decision = structs.replace(decision, tile=own.tile, strip=own.strip, reason=own.reason)
-    if decision.strip and not planar:
-        return Plan(f"conv{window.kernel[0]}x{window.kernel[1]}", decision,
-                    (tensors.block(data), pack(weights, decision, tensors.lanes, False, window.groups)),
-                    lambda simd, epilogue: cache_blocked.emit(simd, window, decision, epilogue,
-                                                              tensors.cpu.cache.line // 4),
-                    (window, planar, decision), window.multiply_adds, in_place=True)
+        decision = structs.replace(decision, tile=own.tile, strip=own.strip, chunk=own.chunk, reason=own.reason)
+    name, workload = f"conv{window.kernel[0]}x{window.kernel[1]}", (window, planar, decision)
+    if decision.strip or decision.chunk:
+        return Plan(name, decision, (tensors.block(data), pack(weights, decision, tensors.lanes, False, window.groups)),
+                    lambda simd, epilogue: _emit_in_cache(simd, window, decision, epilogue, tensors.cpu),
+                    workload, window.multiply_adds, in_place=True)
     rows_first = reads_rows_first(window.one_group(), tensors.cpu)
     ahead = tensors.cpu.arch == "x86_64" and not (rows_first or planar or streams)
     line = tensors.cpu.cache.line // 4 if ahead else 0
-    return Plan(f"conv{window.kernel[0]}x{window.kernel[1]}", decision,
+    return Plan(name, decision,
                 (tensors.plain(data) if planar else tensors.block(data),
                  pack(weights, decision, tensors.lanes, planar, window.groups, streams)),
                 lambda simd, epilogue: emit(simd, window, decision, epilogue, planar, rows_first, line,
                                             halves(tensors.cpu), streams,
                                             1 if planar or rows_first else pieces_of(window, tensors.cpu)),
-                (window, planar, decision), window.multiply_adds, in_place=True)
+                workload, window.multiply_adds, in_place=True)
+
+
+def _emit_in_cache(simd: Simd, window: Window, decision: Decision, epilogue: Epilogue, cpu: Cpu) -> Any:
+    """Some input channels after the others, whose weights the first cache keeps."""
+    line = cpu.cache.line // 4
+    if decision.strip:
+        return cache_blocked.emit(simd, window, decision, epilogue, line)
+    return deep_product.emit(simd, window, decision, epilogue, line, pieces_of(window, cpu))

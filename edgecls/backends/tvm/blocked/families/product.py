@@ -111,12 +111,12 @@ def memory_bytes_per_cycle(cpu: Cpu) -> float:
     return 8.0 if cpu.arch == "x86_64" else 4.0
 
 
-def with_memory(cycles: float, weights: int, cpu: Cpu) -> float:
+def with_memory(cycles: float, weights: int, cpu: Cpu, kept: bool = False) -> float:
     """Cycles of a layer that reads so many bytes of weights. What is fetched ahead comes while one pipe multiplies; two
     are through before it is there, since the lines that a core can ask for at once are the same for memory and for the
-    second cache."""
+    second cache. kept: the first cache keeps weights for several tiles, and nothing waits for the second."""
     reading = weights / memory_bytes_per_cycle(cpu)
-    return cycles + reading if crowded(cpu) else max(cycles, reading)
+    return cycles + reading if crowded(cpu) and not kept else max(cycles, reading)
 
 
 def cache_bytes_per_cycle(cpu: Cpu) -> float:

@@ -30,6 +30,14 @@ def taps_inside(simd: Simd, window: Window, axis: int, place: Expr,
     return first, end - first
 
 
+def piece_of(simd: Simd, piece: Expr, size: int, before: int, count: int) -> tuple[Expr, Expr]:
+    """First, and how many, of `count` tiles behind `before` others that belong to a piece of `size` tiles."""
+    if isinstance(piece, int) and piece == 0 and size >= before + count:
+        return 0, count
+    first = simd.bind(simd.at_least(piece * size - before, 0))
+    return first, simd.bind(simd.at_most((piece + 1) * size - before, count) - first)
+
+
 def slide(simd: Simd, window: Window, most: int, row: Expr, start: Callable[[], Expr],
           add: Callable[[Run, list[Any], Expr, Expr], None], store: Callable[[Run, int, Expr, Expr], None]) -> None:
     """Code for one row of outputs, at most `most` at a time.

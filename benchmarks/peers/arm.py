@@ -27,6 +27,7 @@ from benchmarks.executed import blocks_of_one_run
 from benchmarks.models import MODELS, add_onnx_option, model_file
 from benchmarks.peers.arm_convert import Converter
 from benchmarks.peers.arm_root import WHEELS, ArmRoot
+from benchmarks.peers.workers import WorkerError
 from edgecls import pipeline
 from edgecls.backends.tvm import CompileOptions
 from edgecls.devices import QemuDevice
@@ -37,7 +38,7 @@ from edgecls.targets import load_target
 
 EDGECLS, GROWN = "edgecls", "edgecls --growth 4"
 OWN = {EDGECLS: CompileOptions(), GROWN: CompileOptions(growth=4.0)}
-PEERS = ("ncnn", "mnn", "onnxruntime", "openvino")
+PEERS = ("ncnn", "mnn", "onnxruntime", "openvino", "litert")
 NETWORKS = ("mobilenet_v3_small", "mobilenet_v2", "resnet18", "resnet50", "vgg16")
 TARGET = "raspberry-pi-4"
 WRONG = 1e-2
@@ -54,7 +55,8 @@ _LEGEND = (
     "Peers are their own AArch64 wheels, run by Debian's Python; /proc/cpuinfo and /sys/devices/system/cpu answer for "
     "a Raspberry Pi 4. Counts are of four inferences less two, over two (edgecls: three less one), so loading falls "
     "out; the peers' contain the few thousand instructions of the Python call. ncnn: fp16 and bf16 storage off, else "
-    "its defaults, Winograd among them. MNN: precision high. OpenVINO: inference precision f32.",
+    "its defaults, Winograd among them. MNN: precision high. OpenVINO: inference precision f32. "
+    "LiteRT: its default delegate, XNNPACK.",
     "A load or store is an instruction that reads or writes memory; of `ldp q0, q1` it is one with 32 bytes. *FMA* is "
     "the share of vector multiply-adds among all instructions. *Difference* is to ONNX Runtime on this machine, in "
     "parts of the logits' range.",
@@ -197,7 +199,7 @@ def main() -> None:
                     known["runner"] = sha256(_RUNNER.read_bytes())
                     row = None if evidence.find(**known) else count_peer(
                         program, converter.convert(program, model), root, image, expected)
-            except (DeviceError, subprocess.CalledProcessError) as error:
+            except (DeviceError, WorkerError, subprocess.CalledProcessError) as error:
                 said = str(error).replace(f"{Path.cwd()}/", "")
                 row = {"failed": said, "executed": Mix()._asdict(), "difference": None}
             if row is None:

@@ -9,8 +9,14 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import onnx
+
 from benchmarks.evidence import say
 from benchmarks.peers.arm_root import WHEELS
+from benchmarks.peers.engines import RECIPES
+from benchmarks.peers.environment import Environment
+from benchmarks.peers.figures import bind
+from benchmarks.peers.workers import convert
 
 PNNX = "20261020"
 
@@ -22,11 +28,14 @@ class Converter:
         self._venv, self._folder = venv.absolute(), folder.absolute()
 
     def convert(self, peer: str, model: Path) -> Path:
-        """The file that the runner of `peer` is given. Raises CalledProcessError when the converter fails."""
+        """The file that the runner of `peer` is given. Raises CalledProcessError or WorkerError when the converter
+        fails."""
         if peer == "ncnn":
             return self._made(f"pnnx-{PNNX}", model, (".ncnn.bin", ".ncnn.param"), self._to_ncnn)
         if peer == "mnn":
             return self._made(f"mnn-{WHEELS['mnn']}", model, (".mnn",), self._to_mnn)
+        if peer == "litert":
+            return self._made(f"litert-{WHEELS['litert']}", model, (".tflite",), self._to_litert)
         return model.absolute()
 
     def _made(self, converter: str, model: Path, suffixes: Sequence[str], make: Callable[[Path, Path], None]) -> Path:
@@ -52,6 +61,17 @@ class Converter:
         self._install(f"mnn=={WHEELS['mnn']}")
         run_quietly([str(self._venv / "bin/mnnconvert"), "-f", "ONNX", "--modelFile", str(model), "--MNNModel",
                   f"{model.stem}.mnn", "--bizCode", "edgecls"], work)
+
+    def _to_litert(self, model: Path, work: Path) -> None:
+        """With the environment of the host's peers, whose converter takes gigabytes."""
+        environment = Environment(self._venv.with_name("peers-venv"))
+        environment.install(["litert"])
+        bound = bind(onnx.load(model))
+        onnx.save(bound, work / model.name)
+        shape = tuple(d.dim_value for d in bound.graph.input[0].type.tensor_type.shape.dim)
+        made = convert(environment.python("litert", converting=True), RECIPES["litert"].module, work / model.name,
+                       work / "litert", shape)
+        made.replace(work / f"{model.stem}.tflite")
 
     def _install(self, *what: str) -> None:
         if not self._venv.exists():

@@ -14,7 +14,8 @@ from pathlib import Path
 from benchmarks.evidence import say
 
 WHEELS = {"numpy": "2.4.6", "ncnn": "1.0.20261020", "mnn": "3.6.1", "onnxruntime": "1.31.1", "openvino": "2026.4.1",
-          "ai-edge-litert": "2.3.0"}
+          "litert": "2.3.0"}
+_PACKAGES = {"litert": "ai-edge-litert"}
 _DEBIAN = ("python3.11-minimal", "libpython3.11-stdlib", "libstdc++6", "libgomp1", "zlib1g")
 _SOURCE = "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian bookworm main\n"
 _PLATFORMS = ("manylinux2014", "manylinux_2_27", "manylinux_2_28", "manylinux_2_31", "manylinux_2_35")
@@ -48,7 +49,7 @@ class ArmRoot:
             subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-deps",
                             "--only-binary=:all:", "--no-compile", "--python-version", "3.11", "--implementation", "cp",
                             *(f"--platform={platform}_aarch64" for platform in _PLATFORMS),
-                            "--target", str(folder), f"{name}=={WHEELS[name]}"], check=True)
+                            "--target", str(folder), f"{_PACKAGES.get(name, name)}=={WHEELS[name]}"], check=True)
             self._compile(folder)
         return folder
 

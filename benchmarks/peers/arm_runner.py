@@ -63,11 +63,29 @@ def openvino(model, image):
     return lambda: request.infer([image], share_inputs=True)[0]
 
 
+def litert(model, image):
+    """With its default delegate, XNNPACK. Converted networks take images as height x width x channels."""
+    import numpy as np
+    from ai_edge_litert.interpreter import Interpreter
+    interpreter = Interpreter(model, num_threads=1)
+    interpreter.allocate_tensors()
+    there, result = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    if tuple(there["shape"]) != image.shape:
+        image = np.ascontiguousarray(np.moveaxis(image, 1, -1))
+    interpreter.set_tensor(there["index"], image)
+
+    def run():
+        interpreter.invoke()
+        return interpreter.get_tensor(result["index"])
+    return run
+
+
 def main():
     peer, model, image, output, runs, *paths = sys.argv[1:]
     sys.path[:0] = paths
     import numpy as np
-    run = {"ncnn": ncnn, "mnn": mnn, "onnxruntime": onnxruntime, "openvino": openvino}[peer](model, np.load(image))
+    peers = {"ncnn": ncnn, "mnn": mnn, "onnxruntime": onnxruntime, "openvino": openvino, "litert": litert}
+    run = peers[peer](model, np.load(image))
     for _ in range(int(runs)):
         result = run()
     np.save(output, np.asarray(result).reshape(-1))

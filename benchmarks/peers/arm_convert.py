@@ -59,8 +59,10 @@ class Converter:
 
     def _to_mnn(self, model: Path, work: Path) -> None:
         self._install(f"mnn=={WHEELS['mnn']}")
-        run_quietly([str(self._venv / "bin/mnnconvert"), "-f", "ONNX", "--modelFile", str(model), "--MNNModel",
-                  f"{model.stem}.mnn", "--bizCode", "edgecls"], work)
+        # MNN's command line reports to its makers, and installs packages for that wherever PATH has a pip
+        run_quietly([str(self._venv / "bin/python"), "-c", "import sys, _tools; _tools.mnnconvert(sys.argv)",
+                     "-f", "ONNX", "--modelFile", str(model), "--MNNModel", f"{model.stem}.mnn", "--bizCode",
+                     "edgecls"], work)
 
     def _to_litert(self, model: Path, work: Path) -> None:
         """With the environment of the host's peers, whose converter takes gigabytes."""

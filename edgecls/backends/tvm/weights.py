@@ -11,6 +11,10 @@ import numpy as np
 
 from edgecls.backends.tvm.align import align
 from edgecls.backends.tvm.scratch import scratch_errors
+from edgecls.types import Array
+
+# numbers that are looked at together, so that a large array has no second one beside it
+_PIECE = 1 << 20
 
 
 class WeightStore:
@@ -58,3 +62,14 @@ class WeightStore:
     def size(self, offset: int) -> int:
         """Bytes of what was added there."""
         return self._sizes[offset]
+
+
+def without_subnormals(array: Array) -> Array:
+    """float32 below 2^-126 as zeros: a product with one takes a core some hundred cycles, and is lost in any sum."""
+    if array.dtype != np.float32:
+        return array
+    flat, least = np.ascontiguousarray(array).reshape(-1), np.finfo(np.float32).tiny
+    pieces = (flat[start:start + _PIECE] for start in range(0, flat.size, _PIECE))
+    if not any(((piece != 0) & (np.abs(piece) < least)).any() for piece in pieces):
+        return array
+    return np.where(np.abs(array) < least, np.float32(0), array)

@@ -25,7 +25,7 @@ from edgecls.backends.tvm.blocked.simd import Simd
 from edgecls.backends.tvm.blocked.window import Window
 from edgecls.backends.tvm.options import CompileOptions
 from edgecls.backends.tvm.schedule import Decision, Workload
-from edgecls.backends.tvm.weights import WeightStore
+from edgecls.backends.tvm.weights import WeightStore, without_subnormals
 from edgecls.types import Array, Target
 
 
@@ -160,7 +160,8 @@ class _Rewriter:
             kernel="", family="contraction" if plan.multiply_adds else "elementwise", shapes=(found.shape,),
             spatial=(c, h, w), reduction=(), columns=None, rows=None, flops=2 * plan.multiply_adds), plan.decision,
             in_place)
-        variable = self._emit_call(name, [*plan.arguments, *operands], shape,
+        own = [without_subnormals(a) if isinstance(a, np.ndarray) else a for a in plan.arguments]
+        variable = self._emit_call(name, [*own, *operands], shape,
                                    [*found.anchor.passed, *(m.variable for m in found.members)])
         if plan.decision.error is not None:
             self.done.errors[self.done.owner.get(variable.name, ())] = plan.decision.error

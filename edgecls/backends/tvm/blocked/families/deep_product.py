@@ -65,7 +65,11 @@ def emit(simd: Simd, window: Window, decision: Decision, epilogue: Epilogue, lin
     for part in parts(window.co, lanes, vectors):
         width = part.vectors * lanes
         with simd.loop(window.n * pieces * part.count, parallel=True) as task:
-            image, number, piece, group = simd.divide(task, (images, groups, pieces, part.count))
+            if images > 1:
+                # each group's weights are used for all images while the second cache has them
+                group, image, number, piece = simd.divide(task, (part.count, images, groups, pieces))
+            else:
+                image, number, piece, group = simd.divide(task, (images, groups, pieces, part.count))
             origin = simd.bind(offset + number * (blocks_out * lanes * window.ci) + group * (width * window.ci))
             own = simd.bind(image * groups + number)
             first = part.first + group * part.vectors

@@ -36,8 +36,8 @@ class Worker:
         self._log = log
         with log.open("wb") as errors:
             self._process = subprocess.Popen(
-                [python, "-u", "-m", "benchmarks.peers.worker", *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                stderr=errors, cwd=ROOT, bufsize=0,
+                [python, "-u", "-m", "benchmarks.peers.worker", *arguments], stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE, stderr=errors, cwd=ROOT, bufsize=0,
                 env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(log.parent.absolute())},
                 preexec_fn=None if threads is None else lambda: pin(threads))
 

@@ -13,7 +13,7 @@ from edgecls.backends.tvm.align import align
 from edgecls.backends.tvm.scratch import scratch_errors
 from edgecls.types import Array
 
-# numbers that are looked at together, so that a large array has no second one beside it
+# numbers that are looked at together, so that looking takes no memory of a large array's size
 _PIECE = 1 << 20
 
 
@@ -65,7 +65,8 @@ class WeightStore:
 
 
 def without_subnormals(array: Array) -> Array:
-    """float32 below 2^-126 as zeros: a product with one takes a core some hundred cycles, and is lost in any sum."""
+    """float32 below 2^-126 as zeros: a product with one takes a core some hundred cycles, and is nothing beside those
+    with other weights unless what it multiplies is beyond 10^30. An array without any is returned as it is."""
     if array.dtype != np.float32:
         return array
     flat, least = np.ascontiguousarray(array).reshape(-1), np.finfo(np.float32).tiny

@@ -1,4 +1,4 @@
-"""Numbers so small that a processor takes a hundred cycles for each product with one do not reach the kernels."""
+"""Weights so small that a processor takes a hundred cycles for each product with one do not reach our own kernels."""
 
 from __future__ import annotations
 

@@ -137,7 +137,7 @@ class _Tiles:
         data = simd.bind(self.image + block * (window.h * window.w * lanes))
         weights = simd.bind(self.origin + block * (lanes * self._width))
         after = count * channels * self._width
-        # lines that each turn asks for, so that all of the next chunk's are on their way at the end of this one
+        # lines that each turn asks for, so that those of a next chunk as large as this are on their way at its end
         fetched = -(-after // (self.line * self.in_piece * count))
         step = fetched * count * self.line
         for run, row, column, number in self._tiles():

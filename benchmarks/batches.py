@@ -41,8 +41,9 @@ _LEGEND = (
     f"{TURN_MS:.0f} ms, of three inferences at least, in an order that changes from round to round. *To batch 1*: of "
     "medians, below 1 an image takes less time than alone. One thread is pinned to one CPU.",
     "*Of peak*: multiply-adds over median time, of what a micro-benchmark of fused multiply-adds reached in the same "
-    "session. They are counted as direct convolutions: Winograd needs fewer and may exceed the peak. *Valid* needs a "
-    f"peak steady within {MOST_PEAK_CHANGE:.0%} and other programs on at most {MOST_FOREIGN_CPU:g} CPUs.",
+    "session. They are counted as direct convolutions: Winograd needs fewer and may exceed the peak. *Valid* needs "
+    f"other programs on at most {MOST_FOREIGN_CPU:g} CPUs and a steady peak: rounds before or after which it was more "
+    f"than {MOST_PEAK_CHANGE:.0%} below its best were played again, and their samples do not count.",
 )
 
 
@@ -74,9 +75,10 @@ def measure(artifact: Artifact, load: Work, batches: Sequence[int], threads: int
     """A row for each batch size. load: of one image."""
     rates = list[Rates]()
 
-    def before_round(number: int) -> None:
-        say(f"  {threads} thread(s), round {number + 1} of {rounds}")
+    def peak(done: int) -> float:
+        say(f"  {threads} thread(s), {done} rounds played for {rounds} with a steady peak")
         rates.append(meter.measure(threads, load.weight_bytes))
+        return rates[-1].flops_per_s
 
     with pinned(threads), pipeline.open_session(artifact, "local", threads) as session:
         def run(batch: int, asked: Turn) -> Sequence[int]:
@@ -84,17 +86,17 @@ def measure(artifact: Artifact, load: Work, batches: Sequence[int], threads: int
 
         turns = {batch: turn(min(run(batch, _FIRST_LOOK)) / 1e6) for batch in batches}
         with foreign_cpus() as foreign:
-            samples = play(run, turns, rounds, before_round)
-    return rows(samples, load, [r.flops_per_s for r in rates], foreign[0])
+            samples, counted = play(run, turns, rounds, peak)
+    return rows(samples, counted, load, [r.flops_per_s for r in rates], foreign[0])
 
 
-def rows(samples: Mapping[int, Sequence[Sequence[int]]], load: Work, peaks: Sequence[float],
+def rows(samples: Mapping[int, Sequence[Sequence[int]]], counted: Sequence[int], load: Work, peaks: Sequence[float],
          foreign: float) -> list[Row]:
     """samples: nanoseconds by batch size and round. peaks, foreign: what was measured of the machine meanwhile."""
-    problems = disturbances(peaks, foreign)
+    problems = disturbances(peaks, counted, foreign)
     found: dict[int, Row] = {batch: {
-        "batch": batch, **timings(series), "work": msgspec.to_builtins(load), "peaks_flops_per_s": list(peaks),
-        "foreign_cpus": foreign, "valid": not problems, "reasons": problems} for batch, series in samples.items()}
+        "batch": batch, **timings(series, counted), "counted": list(counted), "work": msgspec.to_builtins(load),
+        "peaks_flops_per_s": list(peaks), "foreign_cpus": foreign, "valid": not problems, "reasons": problems} for batch, series in samples.items()}
     if 1 in found:
         for batch, row in found.items():
             row["to_batch_1"] = row["p50_ms"] / batch / found[1]["p50_ms"]

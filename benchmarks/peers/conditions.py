@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import psutil
 
@@ -14,13 +15,23 @@ MOST_FOREIGN_CPU = 0.05
 MOST_PEAK_CHANGE = 0.05
 
 
-def disturbances(peaks: Sequence[float], foreign_cpus: float) -> list[str]:
-    """Reasons not to trust what was measured meanwhile. peaks: of multiply-adds, one before each round."""
+def steady(peaks: Sequence[float]) -> list[int]:
+    """The rounds before and after which the machine was within MOST_PEAK_CHANGE of its best.
+
+    peaks: of multiply-adds, one before each round and one after the last.
+    """
+    least = max(peaks) / (1 + MOST_PEAK_CHANGE)
+    return [number for number, pair in enumerate(pairwise(peaks)) if min(pair) >= least]
+
+
+def disturbances(peaks: Sequence[float], counted: Sequence[int], foreign_cpus: float) -> list[str]:
+    """Reasons not to trust what was measured in the rounds `counted`. peaks: as for `steady`."""
+    around = [peak for number in counted for peak in peaks[number:number + 2]]
     found = []
     if foreign_cpus > MOST_FOREIGN_CPU:
         found.append(f"other programs kept {foreign_cpus:.2f} CPUs busy, more than {MOST_FOREIGN_CPU:.2f}")
-    if spread(peaks) > MOST_PEAK_CHANGE:
-        found.append(f"the peak of multiply-adds varied by {spread(peaks):.1%}, more than {MOST_PEAK_CHANGE:.0%}")
+    if spread(around) > MOST_PEAK_CHANGE:
+        found.append(f"the peak of multiply-adds varied by {spread(around):.1%}, more than {MOST_PEAK_CHANGE:.0%}")
     return found
 
 

@@ -70,14 +70,16 @@ def floors(work: Work, rates: Rates) -> dict[str, float]:
     return {"multiply_adds": rates.floor_ms(2 * work.multiply_adds, 0), "weights": rates.floor_ms(0, work.weight_bytes)}
 
 
-def engine_figures(rounds: Sequence[Sequence[int]], difference: float | None) -> dict[str, Any]:
+def engine_figures(rounds: Sequence[Sequence[int]], counted: Sequence[int],
+                   difference: float | None) -> dict[str, Any]:
     """difference: to ONNX Runtime's output, relative to its range; None when they cannot be compared."""
-    return {**timings(rounds), "difference": difference, "agrees": difference is not None and difference <= AGREES}
+    return {**timings(rounds, counted), "difference": difference,
+            "agrees": difference is not None and difference <= AGREES}
 
 
-def timings(rounds: Sequence[Sequence[int]]) -> dict[str, Any]:
-    """Of nanoseconds. Raw samples are kept as a line for each round."""
-    ms = [ns / 1e6 for samples in rounds for ns in samples]
+def timings(rounds: Sequence[Sequence[int]], counted: Sequence[int]) -> dict[str, Any]:
+    """Of the nanoseconds of the rounds `counted`. Raw samples of all are kept as a line for each."""
+    ms = [ns / 1e6 for number in counted for ns in rounds[number]]
     return {"p50_ms": percentile(ms, 50), "min_ms": min(ms), "runs": len(ms),
             "samples_ns": [" ".join(map(str, samples)) for samples in rounds]}
 
@@ -102,8 +104,8 @@ def noise_band(engines: Mapping[str, Row]) -> dict[str, float] | None:
 
 
 def reasons(engines: Mapping[str, Row], threads: int, facts: tuple[DeviceFacts, DeviceFacts],
-            peaks: Sequence[float], foreign_cpus: float) -> list[str]:
-    """Why the row is not to be trusted; [] when it is.
+            peaks: Sequence[float], counted: Sequence[int], foreign_cpus: float) -> list[str]:
+    """Why the row is not to be trusted; [] when it is. peaks, counted: as for `disturbances`.
 
     facts: before and after. Their load is not looked at, as compiling has left it high: instead foreign_cpus says how
     many CPUs other programs kept busy on average.
@@ -113,10 +115,11 @@ def reasons(engines: Mapping[str, Row], threads: int, facts: tuple[DeviceFacts, 
         found = ["edgecls did not run twice"]
     else:
         before, after = (msgspec.structs.replace(f, load=None) for f in facts)
-        ms = [int(ns) / 1e6 for line in engines[OURS]["samples_ns"] for ns in line.split()]
+        lines = engines[OURS]["samples_ns"]
+        ms = [int(ns) / 1e6 for number in counted for ns in lines[number].split()]
         found, _ = latency_reasons(ms, NoiseBand(median=band["p50"], minimum=band["min"]), threads, before, after,
                                    Limits())
-    found += disturbances(peaks, foreign_cpus)
+    found += disturbances(peaks, counted, foreign_cpus)
     found += [f"{name} is wrong" for name in (OURS, AGAIN) if not engines.get(name, {}).get("agrees", True)]
     return found
 

@@ -4,9 +4,9 @@
                                     [--venv FOLDER] [-o benchmarks/results/peers.json]
     python -m benchmarks.peers.host --install          only installs the peers (a run does so too)
 
-Each engine lives in a process of its own, and they take turns; all but the one that measures are stopped. Rows of the
-same commit, network and versions are not measured again. Use a machine that does nothing else: a row whose conditions
-were bad says so.
+Each engine lives in a process of its own, and they take turns; all but the one that measures are stopped. Valid rows of
+the same commit, network and versions are not measured again. Use a machine that does nothing else: a row whose
+conditions were bad says so.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 from benchmarks.command_line import positive, run_main
 from benchmarks.evidence import Column, Evidence, Row, commit, say
 from benchmarks.models import MODELS, add_onnx_option, model_file
-from benchmarks.peers.conditions import MOST_FOREIGN_CPU
+from benchmarks.peers.conditions import MOST_FOREIGN_CPU, MOST_PEAK_CHANGE
 from benchmarks.peers.engines import OURS, PEERS, RECIPES
 from benchmarks.peers.environment import Environment
 from benchmarks.peers.figures import AGREES
@@ -43,8 +43,9 @@ _LEGEND = (
     "which costs them some microseconds. One thread is pinned to one CPU.",
     "*Ratio*: edgecls over the fastest peer, so below 1 edgecls is faster; of medians / of minima. *A/A*: how far two "
     "processes of the same edgecls bundle differ, likewise: smaller differences mean nothing. WRONG: differs from ONNX "
-    f"Runtime by more than {AGREES:g} of the range of its output. *Valid* needs a small A/A band, a steady peak, and "
-    f"other programs on at most {MOST_FOREIGN_CPU:g} CPUs.",
+    f"Runtime by more than {AGREES:g} of the range of its output. *Valid* needs a small A/A band, other programs on at "
+    f"most {MOST_FOREIGN_CPU:g} CPUs, and a steady peak: rounds before or after which the machine multiplied and added "
+    f"more than {MOST_PEAK_CHANGE:.0%} slower than at its best were played again, and their samples do not count.",
     "*Floors*: multiply-adds at the peak that a micro-benchmark of fused multiply-adds reached in the same session, "
     "and float32 weights at the bandwidth with which it read as many bytes again and again. Multiply-adds are counted "
     "as direct convolutions: Winograd needs fewer and may go below that floor.",
@@ -78,7 +79,7 @@ def main() -> None:
     for done, name in enumerate(args.models):
         model = model_file(name, args.onnx)
         known = {"network": name, "onnx": sha256(model.read_bytes()), "peers": versions, "commit": commit()}
-        missing = [n for n in args.threads if evidence.find(**known, threads=n) is None]
+        missing = [n for n in args.threads if evidence.find(**known, threads=n, valid=True) is None]
         say(f"[{done + 1}/{len(args.models)}] {name}" + ("" if missing else ": already done at this commit"))
         if missing:
             with tempfile.TemporaryDirectory(prefix="edgecls-peers-") as folder:

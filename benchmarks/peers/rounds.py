@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from typing import NamedTuple, TypeVar
 
+from benchmarks.peers.conditions import steady
+
 TURN_MS = 200.0
 _WARM_MS = 60.0
 _LEAST, _MOST = 3, 200
+_MOST_ROUNDS = 3
 
 Name = TypeVar("Name", bound=Hashable)
 
@@ -33,11 +36,19 @@ def turn(ms: float) -> Turn:
 
 
 def play(measure: Callable[[Name, Turn], Sequence[int]], turns: dict[Name, Turn], rounds: int,
-         between: Callable[[int], None]) -> dict[Name, list[Sequence[int]]]:
-    """Nanoseconds by name and round. between: called before each round with its number."""
+         peak: Callable[[int], float]) -> tuple[dict[Name, list[Sequence[int]]], list[int]]:
+    """Nanoseconds by name and round; and which rounds count: `rounds` of them with a steady peak.
+
+    A round that met another clock is played again, up to _MOST_ROUNDS times as many in all; when those are not enough,
+    all count, and the peaks tell. peak: measures the machine's before each round, which it is told the number of, and
+    after the last.
+    """
     samples: dict[Name, list[Sequence[int]]] = {name: [] for name in turns}
-    for number in range(rounds):
-        between(number)
+    peaks, number = [peak(0)], 0
+    while len(steady(peaks)) < rounds and number < _MOST_ROUNDS * rounds:
         for name in order(list(turns), number):
             samples[name].append(measure(name, turns[name]))
-    return samples
+        number += 1
+        peaks.append(peak(number))
+    counted = steady(peaks)
+    return samples, counted if len(counted) >= rounds else list(range(number))

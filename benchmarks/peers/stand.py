@@ -63,24 +63,26 @@ class Stand:
         with self._workers(threads, failed) as (workers, differences):
             turns = {name: turn(_first_look(worker)) for name, worker in workers.items()}
             with foreign_cpus() as foreign:
-                samples = play(lambda name, t: workers[name].measure(t.warmup, t.runs), turns, rounds,
-                               lambda number: self._before_round(number, rounds, threads, rates))
-        engines: dict[str, Any] = {n: engine_figures(s, differences[n]) for n, s in samples.items()}
+                samples, counted = play(lambda name, t: workers[name].measure(t.warmup, t.runs), turns, rounds,
+                                        lambda number: self._peak(number, rounds, threads, rates))
+        engines: dict[str, Any] = {n: engine_figures(s, counted, differences[n]) for n, s in samples.items()}
         engines |= {name: {"not_run": why} for name, why in failed.items()}
         peaks = [r.flops_per_s for r in rates]
         facts = before, LocalDevice().facts()
-        problems = reasons(engines, threads, facts, peaks, foreign[0])
+        problems = reasons(engines, threads, facts, peaks, counted, foreign[0])
         return {
-            "measured_at": started, "bundle": self._bundle, "rounds": rounds, "cpus": cpus(threads),
+            "measured_at": started, "bundle": self._bundle, "rounds": rounds, "counted": counted,
+            "cpus": cpus(threads),
             "engines": engines, "turns": {name: t._asdict() for name, t in turns.items()}, "ratios": ratios(engines),
             "noise_band": noise_band(engines), "work": msgspec.to_builtins(self._work),
             "rates": msgspec.to_builtins(rates), "floors_ms": floors(self._work, best(rates)),
             "facts": msgspec.to_builtins(facts), "foreign_cpus": foreign[0], "valid": not problems,
             "reasons": problems}
 
-    def _before_round(self, number: int, rounds: int, threads: int, rates: list[Rates]) -> None:
-        say(f"  {threads} thread(s), round {number + 1} of {rounds}")
+    def _peak(self, done: int, rounds: int, threads: int, rates: list[Rates]) -> float:
+        say(f"  {threads} thread(s), {done} rounds played for {rounds} with a steady peak")
         rates.append(self._meter.measure(threads, self._work.weight_bytes))
+        return rates[-1].flops_per_s
 
     def _compile(self, model: Path) -> str | None:
         say("  edgecls: compiling")

@@ -35,4 +35,9 @@ def test_what_others_used_is_known_afterwards():
     ((1.0, 1.0), 0.5, ["other programs kept 0.50 CPUs busy, more than 0.05"]),
 ])
 def test_disturbances_are_named(peaks, foreign, said):
-    assert disturbances(peaks, foreign) == said
+    assert disturbances(peaks, [0], foreign) == said
+
+
+def test_only_the_peaks_around_rounds_that_count_are_judged():
+    assert disturbances((1.0, 1.0, 2.0), [0], 0.0) == []
+    assert disturbances((1.0, 1.0, 2.0), [1], 0.0)

@@ -9,7 +9,7 @@ from benchmarks.peers.sections import sections
 
 
 def engine(ms, difference=0.0):
-    return engine_figures([[int(ms * 1e6)] * 3], difference)
+    return engine_figures([[int(ms * 1e6)] * 3], [0], difference)
 
 
 def row(network="net", threads=1, **more):

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
+
+from benchmarks.peers.conditions import disturbances
 from benchmarks.peers.rounds import Turn, order, play, turn
 
 NAMES = ["a", "b", "c", "d"]
@@ -35,6 +38,23 @@ def test_samples_are_kept_by_engine_and_round():
         said.append(name)
         return [len(said)]
 
-    samples = play(measure, turns, 3, lambda number: said.append(str(number)))
-    assert said == ["0", "a", "b", "1", "b", "a", "2", "b", "a"]
+    def peak(number):
+        said.append(str(number))
+        return 1e9
+
+    samples, counted = play(measure, turns, 3, peak)
+    assert said == ["0", "a", "b", "1", "b", "a", "2", "b", "a", "3"]
     assert samples == {"a": [[2], [6], [9]], "b": [[3], [5], [8]]}
+    assert counted == [0, 1, 2]
+
+
+@pytest.mark.parametrize(("peaks", "played", "counted"), [
+    ((1.0, 1.0, 1.0), 2, [0, 1]),
+    ((1.0, 0.9, 1.0, 0.96, 1.0), 4, [2, 3]),  # the slow moment spoils the rounds before and after it
+    ((1.0, 1.0, 1.1, 1.1, 1.1), 4, [2, 3]),  # what came before the machine's best does not count either
+    ((1.0, 0.9) * 4, 6, [0, 1, 2, 3, 4, 5]),  # never steady: all count, and the peaks tell
+])
+def test_rounds_that_met_another_clock_are_played_again(peaks, played, counted):
+    samples, found = play(lambda name, asked: [0], {"a": Turn(1, 1)}, 2, lambda number: peaks[number])
+    assert (len(samples["a"]), found) == (played, counted)
+    assert bool(disturbances(peaks[:played + 1], found, 0.0)) == (len(found) > 2)

@@ -96,7 +96,8 @@ def rows(samples: Mapping[int, Sequence[Sequence[int]]], counted: Sequence[int],
     problems = disturbances(peaks, counted, foreign)
     found: dict[int, Row] = {batch: {
         "batch": batch, **timings(series, counted), "counted": list(counted), "work": msgspec.to_builtins(load),
-        "peaks_flops_per_s": list(peaks), "foreign_cpus": foreign, "valid": not problems, "reasons": problems} for batch, series in samples.items()}
+        "peaks_flops_per_s": list(peaks), "foreign_cpus": foreign, "valid": not problems, "reasons": problems}
+        for batch, series in samples.items()}
     if 1 in found:
         for batch, row in found.items():
             row["to_batch_1"] = row["p50_ms"] / batch / found[1]["p50_ms"]

@@ -47,6 +47,12 @@ class Evidence:
         self._columns, self._identity, self._sections = tuple(columns), tuple(identity), sections
         self._head: dict[str, dict[str, Any]] = {"versions": versions(packages), "machine": machine()}
         self.rows = self._read()
+        try:
+            self.rows = self._together(self.rows)
+            self._markdown()
+        except (AttributeError, IndexError, KeyError, TypeError):
+            say(f"{self._path}: was made by an older form of this command: begun anew")
+            self.rows = []
 
     def find(self, **known: object) -> Row | None:
         """The row that has all these values."""
@@ -59,7 +65,7 @@ class Evidence:
         if same:
             self.rows[same[0]] = row
         else:
-            self.rows.append(row)
+            self.rows = self._together([*self.rows, row])
         self.write()
 
     def write(self) -> None:
@@ -78,8 +84,13 @@ class Evidence:
             return []
         return list(known["rows"])
 
+    def _together(self, rows: Sequence[Row]) -> list[Row]:
+        """Those of one network, or whatever comes first in the identity, side by side."""
+        first = dict.fromkeys(row[self._identity[0]] for row in rows)
+        return [row for value in first for row in rows if row[self._identity[0]] == value]
+
     def _markdown(self) -> str:
-        rows = [[str(c.cell(row)).replace("|", "\\|") for c in self._columns] for row in self.rows]
+        rows = [[str(c.cell(row)).replace("|", "\\|").replace("\n", " ") for c in self._columns] for row in self.rows]
         known = [[key, str(value)] for key, value in self._head["machine"].items() if value is not None]
         lines = [f"# {self._title}", "", *(line for text in self._legend for line in (text, "")),
                  *markdown_table([c.title for c in self._columns], rows), "", *self._sections(self.rows),

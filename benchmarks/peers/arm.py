@@ -137,7 +137,8 @@ def columns(evidence: list[Evidence]) -> tuple[Column, ...]:
     """evidence: holds the one that is written, once it is there: ratios look at other rows."""
     def ratio_cell(program: str) -> Callable[[Row], str]:
         def cell(row: Row) -> str:
-            found = ratio(evidence[0].rows, row, program) if row["program"] not in OWN else None
+            rows = evidence[0].rows if evidence else []
+            found = ratio(rows, row, program) if row["program"] not in OWN else None
             return "" if found is None else f"{found:.2f}"
 
         return cell
@@ -200,7 +201,7 @@ def main() -> None:
                     row = None if evidence.find(**known) else count_peer(
                         program, converter.convert(program, model), root, image, expected)
             except (DeviceError, WorkerError, subprocess.CalledProcessError) as error:
-                said = str(error).replace(f"{Path.cwd()}/", "")
+                said = " ".join(str(error).replace(f"{Path.cwd()}/", "").split())
                 row = {"failed": said, "executed": Mix()._asdict(), "difference": None}
             if row is None:
                 say("  as it was: not counted again")

@@ -13,6 +13,7 @@ _LEAST, _MOST = 3, 200
 _MOST_ROUNDS = 3
 
 Name = TypeVar("Name", bound=Hashable)
+Sample = TypeVar("Sample")
 
 
 class Turn(NamedTuple):
@@ -35,15 +36,15 @@ def turn(ms: float) -> Turn:
     return Turn(*(min(_MOST, max(_LEAST, round(budget / max(ms, 1e-3)))) for budget in (_WARM_MS, TURN_MS)))
 
 
-def play(measure: Callable[[Name, Turn], Sequence[int]], turns: dict[Name, Turn], rounds: int,
-         peak: Callable[[int], float]) -> tuple[dict[Name, list[Sequence[int]]], list[int]]:
-    """Nanoseconds by name and round; and which rounds count: `rounds` of them with a steady peak.
+def play(measure: Callable[[Name, Turn], Sequence[Sample]], turns: dict[Name, Turn], rounds: int,
+         peak: Callable[[int], float]) -> tuple[dict[Name, list[Sequence[Sample]]], list[int]]:
+    """What was measured, by name and round; and which rounds count: `rounds` of them with a steady peak.
 
     A round that met another clock is played again, up to _MOST_ROUNDS times as many in all; when those are not enough,
     all count, and the peaks tell. peak: measures the machine's before each round, which it is told the number of, and
     after the last.
     """
-    samples: dict[Name, list[Sequence[int]]] = {name: [] for name in turns}
+    samples: dict[Name, list[Sequence[Sample]]] = {name: [] for name in turns}
     peaks, number = [peak(0)], 0
     while len(steady(peaks)) < rounds and number < _MOST_ROUNDS * rounds:
         for name in order(list(turns), number):

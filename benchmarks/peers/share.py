@@ -11,29 +11,31 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import msgspec
 import onnx
 
 from benchmarks.command_line import positive, run_main
 from benchmarks.evidence import Column, Evidence, Row, say
 from benchmarks.models import MODELS, add_onnx_option, model_file
-from benchmarks.peers.floors import RateMeter, best, pin
+from benchmarks.peers.conditions import MOST_PEAK_CHANGE, disturbances
+from benchmarks.peers.dense import Shape, cold_us, dense_nodes, spent, uses_weights_once
+from benchmarks.peers.floors import RateMeter, Rates, best, pin
 from benchmarks.peers.layers import Call, judge, profile
+from benchmarks.peers.rounds import Turn, play
+from benchmarks.peers.spent import sections
 from edgecls import pipeline
 from edgecls.bundle import open_bundle
 from edgecls.frontend import ExportOptions, load_onnx
-from edgecls.harness.statistics import spread
 from edgecls.passes import optimize_graph
 from edgecls.targets import load_target
-from edgecls.types import Layer
 
 _NETWORKS = ("resnet18", "resnet50", "mobilenet_v2", "mobilenet_v3_small", "efficientnet_b0", "shufflenet_v2_x1_0",
              "vgg16")
-_CHANNELS = 32
 _ROUNDS = 5
-_STEADY = 0.05
+_HOT_RUNS = 60
 _LEGEND = (
     "Dense 1x1 and 3x3 convolutions with at least 32 input and output channels, each kernel timed while its network "
     "runs (median), all of a network's summed: work over time, over the multiply-adds that this machine's cores do at "
@@ -44,6 +46,8 @@ _LEGEND = (
     "the place of multiply-adds: no product can avoid them, so the second is what a kernel could reach.",
     "Convolutions of one pixel (squeeze-excite) use each weight once. They are judged as the matrix-vector products "
     "that they are: the time that their weights take at the machine's bandwidth, over the time that they take.",
+    "Rounds before or after which the peak was more than "
+    f"{MOST_PEAK_CHANGE:.0%} below its best were played again, and do not count.",
 )
 
 
@@ -71,52 +75,51 @@ _COLUMNS = (
 )
 
 
-def dense_nodes(model: onnx.ModelProto) -> set[str]:
-    """Names of the convolutions that count."""
-    shapes = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
-    found = set()
-    for node in model.graph.node:
-        shape = shapes.get(node.input[1], ()) if node.op_type == "Conv" else ()
-        groups = next((a.i for a in node.attribute if a.name == "group"), 1)
-        if groups == 1 and shape[2:] in ((1, 1), (3, 3)) and min(shape[:2]) >= _CHANNELS:
-            found.add(node.name)
-    return found
-
-
-def uses_weights_once(layer: Layer) -> bool:
-    """Two operations for four bytes, as for one pixel."""
-    return 2 * layer.flops <= layer.weight_bytes
-
-
 def summed(calls: Sequence[Call]) -> dict[str, float]:
     return {"kernels": len(calls), "flops": sum(c.layer.flops for c in calls), "us": sum(c.us for c in calls),
             "floor_us": sum(c.floor_us for c in calls)}
 
 
 def measure(model: Path, threads: int, runs: int) -> Row:
+    rates = list[Rates]()
+
+    def peak(done: int) -> float:
+        rates.append(meter.measure(threads, weights))
+        return rates[-1].flops_per_s
+
+    def profiled(_: str, asked: Turn) -> list[dict[int, list[float]]]:
+        times: dict[int, list[float]] = {}
+        profile(session, asked.runs, times)
+        return [times]
+
     with tempfile.TemporaryDirectory(prefix="edgecls-") as name:
         folder = Path(name)
         artifact = open_bundle(pipeline.compile_model(model, load_target("native"), folder / "model.ecls").path)
-        wanted = dense_nodes(onnx.load_from_string(optimize_graph(load_onnx(model, ExportOptions())).onnx[1]))
+        shapes = dense_nodes(onnx.load_from_string(optimize_graph(load_onnx(model, ExportOptions())).onnx[1]))
         meter, weights = RateMeter(folder), artifact.manifest.weights_bytes
-        times: dict[int, list[float]] = {}
-        rounds = [meter.measure(threads, weights)]
+        turns = {"network": Turn(warmup=0, runs=max(1, runs // _ROUNDS))}
         with pipeline.open_session(artifact, "local", threads) as session:
-            for _ in range(_ROUNDS):
-                profile(session, max(1, runs // _ROUNDS), times)
-                rounds.append(meter.measure(threads, weights))
-    rates = best(rounds)
-    calls = [judge(artifact.manifest.layers[i], ns, rates) for i, ns in times.items()]
-    found = [c for c in calls if wanted & set(c.layer.onnx_nodes)]
+            samples, counted = play(profiled, turns, _ROUNDS, peak)
+        cold = cold_us(artifact, folder, _HOT_RUNS) if threads == 1 else {}
+    rounds = [samples["network"][number][0] for number in counted]
+    times = {index: [ns for times in rounds for ns in times[index]] for index in rounds[0]}
+    calls = [judge(artifact.manifest.layers[i], ns, best(rates)) for i, ns in times.items()]
+    found = [c for c in calls if shapes.keys() & set(c.layer.onnx_nodes)]
     dense = [c for c in found if not uses_weights_once(c.layer)]
-    return {"threads": threads, "bundle": artifact.hash, "peak_flops_per_s": rates.flops_per_s,
-            "fed_peak_flops_per_s": rates.fed_flops_per_s, "read_bytes_per_s": rates.read_bytes_per_s,
-            "flops": sum(c.layer.flops for c in calls), "all": summed(dense),
-            "direct": summed([c for c in dense if c.layer.algorithm == "direct"]),
+    direct = [c for c in dense if c.layer.algorithm == "direct"]
+    return {"threads": threads, "bundle": artifact.hash, "peak_flops_per_s": best(rates).flops_per_s,
+            "fed_peak_flops_per_s": best(rates).fed_flops_per_s, "read_bytes_per_s": best(rates).read_bytes_per_s,
+            "flops": sum(c.layer.flops for c in calls), "all": summed(dense), "direct": summed(direct),
             "once": summed([c for c in found if uses_weights_once(c.layer)]), "with_once": summed(found),
+            "spent": [msgspec.to_builtins(spent(c, _shape(c, shapes), cold[c.layer.index], best(rates)))
+                      for c in direct if cold],
             "times_ns": {artifact.manifest.layers[i].kernel: ns for i, ns in times.items()},
-            "peaks_flops_per_s": [r.flops_per_s for r in rounds],
-            "valid": spread([r.flops_per_s for r in rounds]) <= _STEADY}
+            "peaks_flops_per_s": [r.flops_per_s for r in rates], "counted": counted,
+            "valid": not disturbances([r.flops_per_s for r in rates], counted, 0.0)}
+
+
+def _shape(call: Call, shapes: Mapping[str, Shape]) -> Shape:
+    return next(shapes[node] for node in call.layer.onnx_nodes if node in shapes)
 
 
 def main() -> None:
@@ -129,7 +132,7 @@ def main() -> None:
     args = parser.parse_args()
     pin(args.threads)
     evidence = Evidence(args.output, title="Dense convolutions at the peak", legend=_LEGEND, columns=_COLUMNS,
-                        identity=("network", "threads"))
+                        identity=("network", "threads"), sections=sections)
     for done, name in enumerate(args.models):
         say(f"[{done + 1}/{len(args.models)}] {name}")
         row = {"network": name, **measure(model_file(name, args.onnx), args.threads, args.runs)}

@@ -110,14 +110,16 @@ def _facts(bundle: Path, result: ExplainResult) -> list[str]:
 
 def _predicted(manifest: Manifest) -> dict[str, str]:
     """How near the layers that have a prediction come to the core's peak, by their multiplications."""
-    rows = [r for r in manifest.layers if r.predicted_us and r.batch == manifest.batches[0]]
+    layers = [r for r in manifest.layers if r.batch == manifest.batches[0]]
+    rows = [r for r in layers if r.predicted_us]
     if not rows:
         return {}
     cpu = manifest.target.cpu
     peak = 2 * cpu.clock_mhz * cpu.fma_pipes * cpu.vector_bits // 32  # FLOP per microsecond
     time, flops = sum(r.predicted_us or 0.0 for r in rows), sum(r.flops for r in rows)
+    rest = f"; the other {len(layers) - len(rows)} have no prediction" if len(rows) < len(layers) else ""
     return {"predicted": f"{time / 1e3:.2f} ms on one core at {cpu.clock_mhz} MHz for {len(rows)} layers, "
-                         f"{flops / time / peak:.0%} of its {peak / 1e3:.1f} GFLOP/s (Winograd counts as direct)"}
+                         f"{flops / time / peak:.0%} of its {peak / 1e3:.1f} GFLOP/s (Winograd counts as direct){rest}"}
 
 
 def _by_threads(plan: PlanFacts) -> tuple[ThreadFacts, ...]:
@@ -160,8 +162,8 @@ def _conversions(layers: tuple[Layer, ...]) -> list[str]:
     if not found:
         return ["no conversion between layouts"]
     rows = [(c.index, c.batch, c.reason, megabytes(c.activation_bytes),
-             f"{c.measured_us:.4g} us measured" if c.measured_us is not None else
-             f"{c.predicted_us:.4g} us predicted" if c.predicted_us is not None else "-",
+             f"{_figure(c.measured_us)} us measured" if c.measured_us is not None else
+             f"{_figure(c.predicted_us)} us predicted" if c.predicted_us is not None else "-",
              " ".join(c.onnx_nodes)) for c in found]
     return [table(["conversion", "batch", "of layout", "bytes", "gain without it", "nodes"], rows), *_share(layers)]
 
@@ -174,20 +176,23 @@ def _share(layers: tuple[Layer, ...]) -> list[str]:
         whole = sum(us for us, _ in times if us is not None)
         if whole and all(us is not None for us, _ in times):
             own = sum(us or 0.0 for us, algorithm in times if algorithm == "convert")
-            lines.append(f"batch {batch}: {own:.4g} of {whole:.4g} us measured are conversions, {own / whole:.2%}")
+            lines.append(f"batch {batch}: {_figure(own)} of {_figure(whole)} us measured are conversions, "
+                         f"{own / whole:.2%}")
     return lines
 
 
-def _measured(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4g}"
+def _figure(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.0f}" if value >= 1000 else f"{value:.4g}"
 
 
 _COLUMNS: dict[str, Callable[[Layer], object]] = {
     "layer": lambda r: r.index, "batch": lambda r: r.batch, "operator": lambda r: r.op,
     "algorithm": lambda r: r.algorithm, "layout": lambda r: r.layout, "precision": lambda r: r.precision,
     "weights": lambda r: megabytes(r.weight_bytes), "activations": lambda r: megabytes(r.activation_bytes),
-    "MFLOP": lambda r: f"{r.flops / 1e6:.2f}", "us predicted at {clock} MHz": lambda r: _measured(r.predicted_us),
-    "measured us": lambda r: _measured(r.measured_us), "error": lambda r: _measured(r.error),
+    "MFLOP": lambda r: f"{r.flops / 1e6:.2f}", "us predicted at {clock} MHz": lambda r: _figure(r.predicted_us),
+    "measured us": lambda r: _figure(r.measured_us), "error": lambda r: _figure(r.error),
     "nodes": lambda r: " ".join(r.onnx_nodes), "reason": lambda r: r.reason}
 _ENGINES = ("tensorrt", "tensorrt-rtx")
 _OF_CPUS = ("us predicted at {clock} MHz", "measured us", "error")

@@ -27,11 +27,29 @@ def test_rows_are_written_one_by_one_and_found_again(opened, tmp_path):
     again.put({"network": "b|c", "n": 2})
     again.put({"network": "a", "n": 3})
     assert [r["n"] for r in opened().rows] == [3, 2]
+    again.put({"network": "lines\nof text", "n": 4})
     assert opened().find(network="a", n=3)
     assert opened().find(network="a", n=1) is None
     table = (tmp_path / "r.md").read_text()
     assert "| a | 3 |\n| b\\|c | 2 |\n" in table
+    assert "lines of text" in table
     assert "# A title" in table
+
+
+def test_rows_of_one_network_stand_together(tmp_path):
+    opened = Evidence(tmp_path / "r.json", title="", legend=(), identity=("network", "threads"),
+                      columns=(Column("network", lambda r: r["network"]),))
+    for network, threads in (("a", 1), ("b", 1), ("a", 2), ("b", 2)):
+        opened.put({"network": network, "threads": threads})
+    assert [(r["network"], r["threads"]) for r in opened.rows] == [("a", 1), ("a", 2), ("b", 1), ("b", 2)]
+
+
+def test_rows_of_an_older_form_are_dropped(opened, tmp_path, capsys):
+    opened().put({"network": "a", "n": 1})
+    path = tmp_path / "r.json"
+    path.write_text(path.read_text().replace('"n"', '"m"'))
+    assert opened().rows == []
+    assert "older form" in capsys.readouterr().err
 
 
 def test_it_names_command_commit_versions_and_machine(opened, tmp_path):

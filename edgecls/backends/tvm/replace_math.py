@@ -7,14 +7,14 @@ from typing import Any
 
 from edgecls.backends.tvm import vector_math
 from edgecls.backends.tvm.environment import import_tvm
-from edgecls.backends.tvm.vector_power import power
+from edgecls.backends.tvm.vector_power import power, power_of
 
 _FUNCTIONS = ("exp", "sigmoid", "tanh", "erf", "log", "log1p")
 
 
 def replace_math(function: Any) -> Any:
-    """PrimFunc -> PrimFunc in which float32 calls of these functions, and powers with a constant exponent, are the
-    arithmetic of vector_math.py and vector_power.py. Others stay."""
+    """PrimFunc -> PrimFunc in which float32 calls of these functions, and powers, are the arithmetic of vector_math.py
+    and vector_power.py. Others stay."""
     tvm = import_tvm()
     import tvm_ffi
 
@@ -25,8 +25,9 @@ def replace_math(function: Any) -> Any:
     def replace(call: Any) -> Any:
         if not str(getattr(call.ty, "dtype", "")).startswith("float32"):
             return call
-        if call.op == pow_op and isinstance(call.args[1], tvm.tirx.FloatImm):
-            return power(call.args[0], float(call.args[1].value))
+        if call.op == pow_op:
+            x, exponent = call.args
+            return power(x, float(exponent.value)) if isinstance(exponent, tvm.tirx.FloatImm) else power_of(x, exponent)
         return own[call.op](call.args[0]) if call.op in own else call
 
     return function.with_body(tvm_ffi.structural_map(function.body, [(tvm.ir.Call, replace)], order="post"))

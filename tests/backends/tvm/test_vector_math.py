@@ -18,7 +18,7 @@ from elftools.elf.elffile import ELFFile
 from edgecls.backends.tvm import CompileOptions, TvmBackend, vector_math
 from edgecls.backends.tvm.environment import import_tvm, tvm_target
 from edgecls.backends.tvm.replace_math import replace_math
-from edgecls.backends.tvm.vector_power import power
+from edgecls.backends.tvm.vector_power import power, power_of
 from edgecls.bundle import open_bundle, read_member
 from edgecls.devices import open_device
 from edgecls.passes import optimize_graph
@@ -195,6 +195,43 @@ def test_powers(exponent: float, target: str) -> None:
     assert np.all(np.abs(y.numpy()[~normal & ~ends]) <= SUBNORMAL)
 
 
+@pytest.mark.parametrize("target", ["native", "baseline"])
+def test_powers_of_two_computed_numbers(target: str) -> None:
+    """Against float64: any bits, exponents that are halves and wholes, and all pairs of what C's pow names."""
+    tvm = import_tvm()
+    from tvm import te
+
+    ends = np.array([0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 2.0, -2.0, 3.0, -3.0, 1.5, -1.5, 2.0**24, 2.0**24 - 1, -2.0**24,
+                     2.0**31, 3e38, -3e38, 1e-45, -1e-45, 1e-38, np.inf, -np.inf, np.nan, 37.0, -37.0], np.float32)
+    draw = np.random.default_rng(5)
+    bits = draw.integers(0, 1 << 32, (2, 400_000), dtype=np.uint64).astype(np.uint32).view(np.float32)
+    near = draw.normal(0, 4, (2, 400_000)).astype(np.float32)
+    near[1, ::2] = np.round(2 * near[1, ::2]) / 2
+    pairs = np.concatenate([bits, near, np.array(np.meshgrid(ends, ends)).reshape(2, -1)], axis=1)
+    pairs = np.concatenate([pairs, np.ones((2, -pairs.shape[1] % 16), np.float32)], axis=1)
+    count = pairs.shape[1]
+    x, y = (te.placeholder((count,), name=name) for name in "xy")
+    function = te.create_prim_func([x, y, te.compute((count,), lambda i: power_of(x[i], y[i]), name="z")])
+    schedule = tvm.s_tir.Schedule(function)
+    _, inner = schedule.split(schedule.get_loops(schedule.get_sblock("z"))[0], [None, 16])
+    schedule.vectorize(inner)
+    result = tvm.runtime.tensor(np.zeros(count, np.float32))
+    build(schedule.mod["main"], tvm_target(native_target()) if target == "native" else "llvm")["main"](
+        *(tvm.runtime.tensor(np.ascontiguousarray(side)) for side in pairs), result)
+    with np.errstate(all="ignore"):
+        exact = np.power(*pairs.astype(np.float64))
+        single = exact.astype(np.float32)
+        normal = np.isfinite(single) & (np.abs(exact) >= SUBNORMAL)
+        error = np.where(normal, np.abs(result.numpy() - exact) / np.ldexp(1.0, np.frexp(exact)[1] - 24), 0)
+    assert normal.sum() > count / 4
+    assert error.max() <= 0.51, (pairs[:, error.argmax()], error.max())
+    beyond = ~np.isfinite(single) | (single == 0)
+    np.testing.assert_array_equal(result.numpy()[beyond], single[beyond])
+    signs = np.signbit(result.numpy()) == np.signbit(single)
+    assert np.all(signs | np.isnan(single)), pairs[:, ~signs]
+    assert np.all(np.abs(result.numpy()[~normal & ~beyond]) <= SUBNORMAL)
+
+
 @pytest.mark.parametrize("target", ["raspberry-pi-4", "armv7"])
 def test_the_stated_error_holds_on_boards(target: str, tmp_path: Path) -> None:
     """Executed by qemu; armv7 flushes subnormal numbers."""
@@ -229,6 +266,7 @@ def gates() -> ExportedGraph:
     b.output(b.node("Gelu", x, approximate="tanh"), "gelu_tanh")
     b.output(b.node("Mul", x, b.node("Sigmoid", x)), "silu")
     b.output(b.node("Pow", x, b.constant(0.45, np.float32)), "power")
+    b.output(b.node("Pow", b.node("Sigmoid", x), x), "computed_power")
     return b.finish()
 
 

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import msgspec
 import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from benchmarks.peers.dense import ACTIVATION_INSTRUCTIONS, Shape, cold_us, dense_nodes, spent, uses_weights_once
 from benchmarks.peers.floors import Rates
 from benchmarks.peers.layers import judge
-from benchmarks.peers.share import dense_nodes, summed, uses_weights_once
+from benchmarks.peers.share import summed
+from benchmarks.peers.spent import sections
+from edgecls import pipeline
+from edgecls.targets import load_target
 from edgecls.types import Layer
+from tests import models
 
 
 def convolution(name: str, *shape: int, group: int = 1) -> tuple[onnx.NodeProto, onnx.TensorProto]:
@@ -27,11 +35,12 @@ def test_only_dense_convolutions_with_enough_channels_count() -> None:
             convolution("grouped", 64, 32, 3, 3, group=2), convolution("large", 32, 32, 5, 5)]
     other = helper.make_node("Relu", ["point.y"], ["y"], name="relu")
     graph = helper.make_graph([*(node for node, _ in made), other], "g", [], [], [weights for _, weights in made])
-    assert dense_nodes(helper.make_model(graph)) == {"point", "three"}
+    assert dense_nodes(helper.make_model(graph)) == {
+        "point": Shape(outputs=64, inputs=32), "three": Shape(outputs=32, inputs=32 * 9)}
 
 
-def layer(flops: int, weight_bytes: int, index: int = 0) -> Layer:
-    return Layer(index=index, batch=1, kernel=f"k{index}", onnx_nodes=(), op="Conv", algorithm="direct", layout="",
+def layer(flops: int, weight_bytes: int, index: int = 0, op: str = "Conv") -> Layer:
+    return Layer(index=index, batch=1, kernel=f"k{index}", onnx_nodes=(), op=op, algorithm="direct", layout="",
                  precision="fp32", weight_bytes=weight_bytes, activation_bytes=0, flops=flops)
 
 
@@ -47,3 +56,37 @@ def test_one_pixel_uses_each_weight_once() -> None:
     padding_and_bias = 4 * 48
     assert uses_weights_once(layer(2 * weights, 4 * weights + padding_and_bias))
     assert not uses_weights_once(layer(2 * 2 * weights, 4 * weights + padding_and_bias))
+
+
+RATES = Rates(lanes=16, flops_per_s=200e9, fed_flops_per_s=100e9, read_bytes_per_s=1e9)
+
+
+def test_parts_of_a_kernel_add_up_to_its_time() -> None:
+    """40 channels in 48 lanes, a SiLU behind 64 multiply-adds, of 100 pixels."""
+    flops = 2 * 64 * 40 * 100
+    found = spent(judge(layer(flops, 0, op="Conv+Sigmoid+Mul"), [10_000.0], RATES), Shape(outputs=40, inputs=64), 1.5,
+                  RATES)
+    assert (found.pixels, found.activation_ops, found.cold) == (100, "Sigmoid+Mul", 1.5)
+    assert found.product == pytest.approx(5.12)
+    assert found.lanes == pytest.approx(5.12 * 8 / 40)
+    assert found.activation == pytest.approx(5.12 * 48 / 40 * ACTIVATION_INSTRUCTIONS["Sigmoid+Mul"] / 64)
+    assert found.product + found.lanes + found.activation + found.cold + found.rest == pytest.approx(10.0)
+    text = "\n".join(sections([{"network": "net", "spent": [msgspec.to_builtins(found)]}]))
+    assert "| 0 | 64 → 40, 100 pixels | Sigmoid+Mul | 51 | 10.0 | 5.1 (51%) | 1.0 (10%) | 1.5 (15%) |" in text
+    assert "| net | 10.0 | 5.1 (51%) |" in text
+    assert sections([{"network": "net", "spent": []}]) == []
+
+
+def test_an_activation_that_nobody_has_counted_is_no_zero() -> None:
+    with pytest.raises(KeyError):
+        spent(judge(layer(100, 0, op="Conv+Erf"), [1.0], RATES), Shape(outputs=1, inputs=1), 0.0, RATES)
+
+
+def test_cold_times_are_those_of_every_call(tmp_path: Path) -> None:
+    artifact = pipeline.compile_model(_file(tmp_path), load_target("native"), tmp_path / "m.ecls")
+    assert cold_us(artifact, tmp_path, 3).keys() == {row.index for row in artifact.manifest.layers}
+
+
+def _file(folder: Path) -> Path:
+    (folder / "m.onnx").write_bytes(models.convolutions().onnx)
+    return folder / "m.onnx"

@@ -250,14 +250,14 @@ def _matmul(reader: _Reader, variable: Any, call: Any) -> Node | None:
 
 
 def _product(reader: _Reader, variable: Any, call: Any) -> Node | None:
-    """Of as many matrices on both sides, both computed."""
+    """Both computed."""
     left, right = (reader.given(a) for a in call.args)
     if isinstance(left, np.ndarray) or isinstance(right, np.ndarray):
         return None
     first, second, shape = _shape(left), _shape(right), _shape(variable)
-    if min(len(first), len(second)) < 2 or first[:-2] != second[:-2] or 0 in (*first, *second):
+    if min(len(first), len(second)) < 2 or 0 in (*first, *second):
         return None
-    return Node(variable, call, "matmul", (left, right), shape, inner=first[-1])
+    return Node(variable, call, "matmul", (left, right), shape, factors=(first, second))
 
 
 def _reshape(reader: _Reader, variable: Any, call: Any) -> Node | None:

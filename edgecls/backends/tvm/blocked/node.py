@@ -36,7 +36,7 @@ class Node:
     window: of convolution, depthwise, grouped and pool. weights: OIHW. apply: name and bounds of an elementwise
     function. sources: of channels: for each output channel (input number, channel); passed: variables of the nodes
     that it does the work of. epsilon: of norm, whose inputs are data, scale and shift. gather: channels last, for each
-    element of the result its place among those of all inputs in a row. inner: of matmul, what it adds up.
+    element of the result its place among those of all inputs in a row. factors: of matmul, their shapes.
     """
 
     variable: Any
@@ -53,7 +53,7 @@ class Node:
     epsilon: float = 0.0
     gather: Array | None = None
     attention: Attention | None = None
-    inner: int = 0
+    factors: tuple[Shape, ...] = ()
 
 
 @dataclass

@@ -19,10 +19,10 @@ from edgecls.types import Artifact, Layer
 
 CHANNELS = 32
 ACTIVATION_INSTRUCTIONS: Mapping[str, int] = {
-    "": 0, "Add": 1, "Add+Relu": 2, "Relu": 1, "Clip": 2, "HardSigmoid": 3, "HardSwish": 4, "Sigmoid": 15,
+    "": 0, "Add": 1, "Add+Relu": 2, "Relu": 1, "Clip": 2, "HardSigmoid": 4, "HardSwish": 5, "Sigmoid": 19,
     "Sigmoid+Mul": 16}
 """Vector instructions behind the sums of a vector of results that take the multiply-adds' place, by the layer's ops;
-the bias is where the sums begin."""
+the bias is where the sums begin. A division counts as four."""
 _HOT = Path(__file__).with_name("hot.c")
 
 

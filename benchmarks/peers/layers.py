@@ -35,7 +35,7 @@ _TITLES = ("#", "µs", "of all", "GFLOP/s", "of peak", "floor µs", "lost µs", 
 
 
 class Call(Frozen):
-    """One call of the plan. us: median over the profiled runs."""
+    """One call of the plan. us: median over the rounds, in each of which it is a mean."""
 
     layer: Layer
     us: float
@@ -50,7 +50,7 @@ class Call(Frozen):
 
 
 def judge(layer: Layer, times_ns: Sequence[float], rates: Rates) -> Call:
-    """times_ns: of each profiled run, at least one."""
+    """times_ns: of each round, at least one."""
     median = max(percentile(times_ns, 50), 1.0)
     return Call(layer=layer, us=median / 1e3, us_min=min(times_ns) / 1e3, gflops=layer.flops / median,
                 of_peak=layer.flops / (median * 1e-9) / rates.flops_per_s,
@@ -58,11 +58,10 @@ def judge(layer: Layer, times_ns: Sequence[float], rates: Rates) -> Call:
 
 
 def profile(session: Session, runs: int, times: dict[int, list[float]]) -> None:
-    """Add `runs` profiled runs, after three for warm-up, to layer index -> nanoseconds."""
-    session.profile(3)
-    for _ in range(runs):
-        for kernel in session.profile(1):
-            times.setdefault(kernel.layer, []).append(kernel.mean_ns)
+    """Add the mean of `runs` runs, one right behind the other, to layer index -> nanoseconds. Runs that are asked for
+    one by one find a core that has slept or done something else: small networks take a fifth longer."""
+    for kernel in session.profile(runs):
+        times.setdefault(kernel.layer, []).append(kernel.mean_ns)
 
 
 def table(calls: Sequence[Call]) -> list[str]:
@@ -91,7 +90,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("network", help="a name, an ONNX file, or a bundle for this machine")
     parser.add_argument("--threads", type=positive, default=1, metavar="N")
-    parser.add_argument("--runs", type=positive, default=100, metavar="N", help="profiled runs (default: %(default)s)")
+    parser.add_argument("--runs", type=positive, default=1000, metavar="N", help="profiled runs (default: %(default)s)")
     parser.add_argument("--sort", action="store_true", help="by lost time, not in the plan's order")
     parser.add_argument("--json", type=Path, metavar="FILE")
     add_onnx_option(parser)

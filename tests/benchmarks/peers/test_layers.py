@@ -35,15 +35,16 @@ def test_a_call_too_short_for_the_clock_is_no_division_by_zero():
 
 def test_runs_of_one_call_are_kept_apart_from_those_of_another():
     class Session:
-        runs = 0
+        rounds = 0
 
         def profile(self, runs):
-            self.runs += 1
-            return [KernelTime(layer=i, kernel=f"k{i}", mean_ns=float(10 * i + self.runs), runs=1) for i in (3, 4)]
+            self.rounds += 1
+            return [KernelTime(layer=i, kernel=f"k{i}", mean_ns=float(10 * i + self.rounds), runs=runs) for i in (3, 4)]
 
-    times = {}
-    profile(Session(), 2, times)
-    assert times == {3: [32.0, 33.0], 4: [42.0, 43.0]}
+    session, times = Session(), {}
+    profile(session, 2, times)
+    profile(session, 2, times)
+    assert times == {3: [31.0, 32.0], 4: [41.0, 42.0]}
 
 
 def test_tables_have_a_row_a_call_and_a_row_a_family():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import msgspec
@@ -15,9 +16,14 @@ from benchmarks.peers.layers import judge
 from benchmarks.peers.share import summed
 from benchmarks.peers.spent import sections
 from edgecls import pipeline
+from edgecls.backends.tvm.blocked.epilogue import Epilogue
+from edgecls.backends.tvm.blocked.expression import TILE, Apply, Number, Operand
+from edgecls.backends.tvm.blocked.families import elementwise
+from edgecls.backends.tvm.blocked.simd import Simd
 from edgecls.targets import load_target
 from edgecls.types import Layer
 from tests import models
+from tests.backends.tvm.blocked.test_assembly import assembly, innermost_loops
 
 
 def convolution(name: str, *shape: int, group: int = 1) -> tuple[onnx.NodeProto, onnx.TensorProto]:
@@ -80,6 +86,27 @@ def test_parts_of_a_kernel_add_up_to_its_time() -> None:
 def test_an_activation_that_nobody_has_counted_is_no_zero() -> None:
     with pytest.raises(KeyError):
         spent(judge(layer(100, 0, op="Conv+Erf"), [1.0], RATES), Shape(outputs=1, inputs=1), 0.0, RATES)
+
+
+_SIGMOID = Apply("multiply", (Apply("clip", (Apply("add", (TILE, Number(3.0))),), (0.0, 6.0)), Number(1 / 6)))
+_EXPRESSIONS = {
+    "Add": Apply("add", (TILE, Operand(0, "full"))), "Relu": Apply("relu", (TILE,)), "HardSigmoid": _SIGMOID,
+    "Clip": Apply("clip", (TILE,), (0.0, 6.0)), "HardSwish": Apply("multiply", (TILE, _SIGMOID)),
+    "Sigmoid": Apply("sigmoid", (TILE,)), "Sigmoid+Mul": Apply("silu", (TILE,)),
+    "Add+Relu": Apply("relu", (Apply("add", (TILE, Operand(0, "full"))),))}
+
+
+@pytest.mark.parametrize("ops", [ops for ops in ACTIVATION_INSTRUCTIONS if ops])
+def test_instructions_of_activations_are_those_of_the_assembly(ops: str) -> None:
+    target = load_target("x86-64-avx512")
+    epilogue = Epilogue.of(_EXPRESSIONS[ops], 24, sums=False)
+    text = assembly(elementwise.emit(Simd(16, assembly="avx"), 1, 384, 784, epilogue), target)
+    found = []
+    for loop in innermost_loops(text):
+        stores = sum(bool(re.match(r"\tvmovu?a?ps\t%zmm\d+, .*\(", x)) for x in loop)
+        named = [x.split("\t")[1] for x in loop if re.match(r"\tv(?!mov|broadcast)", x)]
+        found += [sum(4 if name == "vdivps" else 1 for name in named) / stores] if stores else []
+    assert set(found) == {ACTIVATION_INSTRUCTIONS[ops]}
 
 
 def test_cold_times_are_those_of_every_call(tmp_path: Path) -> None:

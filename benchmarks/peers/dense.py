@@ -8,7 +8,7 @@ from pathlib import Path
 
 import onnx
 
-from benchmarks.peers.floors import Rates, pin
+from benchmarks.peers.floors import Rates, here, pin
 from benchmarks.peers.layers import Call
 from edgecls.frozen import Frozen
 from edgecls.harness.statistics import percentile
@@ -23,7 +23,7 @@ ACTIVATION_INSTRUCTIONS: Mapping[str, int] = {
     "Sigmoid+Mul": 16}
 """Vector instructions behind the sums of a vector of results that take the multiply-adds' place, by the layer's ops;
 the bias is where the sums begin. A division counts as four."""
-_HOT = Path(__file__).with_name("hot.c")
+_WITHIN = Path(__file__).with_name("within.c")
 
 
 class Shape(Frozen):
@@ -38,7 +38,7 @@ class Spent(Frozen):
 
     product: multiply-adds at the rate of a product in the first cache. lanes: of channels that do not fill their last
     vector. activation: what follows the sums, on the same ports. cold: weights and pixels that are not in the caches:
-    the call's first time less its third in a row. rest: anything else.
+    the call's time in the network less that of its third time in a row. rest: anything else.
     """
 
     index: int
@@ -84,21 +84,50 @@ def spent(call: Call, shape: Shape, cold_us: float, rates: Rates) -> Spent:
                  lanes=product / filled - product, activation=activation, cold=max(0.0, cold_us))
 
 
-def cold_us(artifact: Artifact, folder: Path, runs: int) -> dict[int, float]:
-    """Layer -> what its first time takes more than its third in a row; medians of `runs`, one thread."""
+class Watched(Frozen):
+    """A network's runs on one thread, each with what the core did right behind it. Lists are of runs.
+
+    times_ns, third_ns: of each layer, in the network and at its third call in a row. alone, fed: operations in a second
+    of multiply-adds of registers, and of a product in the first cache.
+    """
+
+    times_ns: dict[int, list[int]]
+    third_ns: dict[int, list[int]]
+    alone: list[float]
+    fed: list[float]
+
+    @property
+    def fed_flops_per_s(self) -> float:
+        return percentile(self.fed, 50)
+
+    @property
+    def flops_per_s(self) -> float:
+        """At the clock at which a product reaches fed_flops_per_s."""
+        return percentile([a / f for a, f in zip(self.alone, self.fed, strict=True)], 50) * self.fed_flops_per_s
+
+    def at_one_clock(self, times_ns: Sequence[int]) -> list[float]:
+        """As if a product reached fed_flops_per_s behind each run: the clock of a core, above all of a part of a
+        machine that others share, changes by a tenth within milliseconds."""
+        return [ns * fed / self.fed_flops_per_s for ns, fed in zip(times_ns, self.fed, strict=True)]
+
+    def cold_us(self, layer: int) -> float:
+        """What a call takes more in its network than at its third time in a row."""
+        network, third = (percentile(self.at_one_clock(x[layer]), 50) for x in (self.times_ns, self.third_ns))
+        return (network - third) / 1e3
+
+
+def watch(artifact: Artifact, folder: Path, runs: int) -> Watched:
+    """Of the smallest batch. folder: for the program and the installed bundle. Raises ToolchainError."""
     toolchain = find_toolchain(host_arch())
     library = build_library(host_arch(), toolchain)
-    program = folder / "hot"
+    program = folder / "within"
     (folder / "libedgecls.so.1").symlink_to(library)
-    toolchain.run(["-O2", "-std=c11", "-Wall", "-Wextra", "-Werror", f"-I{C_FOLDER / 'include'}", str(_HOT),
-                   str(library), f"-Wl,-rpath,{folder}", "-o", str(program)])
+    toolchain.run(["-O3", here(toolchain), "-ffp-contract=fast", "-std=c11", "-Wall", "-Wextra", "-Werror",
+                   f"-I{C_FOLDER / 'include'}", str(_WITHIN), str(library), f"-Wl,-rpath,{folder}", "-o", str(program)])
     said = subprocess.run([str(program), str(artifact.path), str(folder / "installed"), str(runs)], check=True,
                           capture_output=True, text=True, preexec_fn=lambda: pin(1)).stdout.splitlines()
-    first, third = ([list(map(int, line.split())) for line in said[start::2]] for start in (0, 1))
     layers = [layer.index for layer in artifact.manifest.layers if layer.batch == artifact.manifest.batches[0]]
-    return {index: (_median(a) - _median(b)) / 1e3
-            for index, a, b in zip(layers, zip(*first, strict=True), zip(*third, strict=True), strict=True)}
-
-
-def _median(times: Sequence[int]) -> float:
-    return percentile(times, 50)
+    times, third = (dict(zip(layers, map(list, zip(*(map(int, line.split()) for line in said[start::3]), strict=True)),
+                             strict=True)) for start in (0, 1))
+    alone, fed = zip(*(map(float, line.split()) for line in said[2::3]), strict=True)
+    return Watched(times_ns=times, third_ns=third, alone=list(alone), fed=list(fed))

@@ -12,38 +12,11 @@
 #include <string.h>
 #include <time.h>
 
-#if defined(__AVX512F__)
-#define LANES 16
-#elif defined(__AVX__)
-#define LANES 8
-#else
-#define LANES 4
-#endif
-/* as many chains as hide the latency and leave registers for the operands */
-#define TWELVE(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11)
-#if defined(__AVX512F__) || defined(__aarch64__)
-#define CHAINS 24
-#define EACH(X) TWELVE(X) X(12) X(13) X(14) X(15) X(16) X(17) X(18) X(19) X(20) X(21) X(22) X(23)
-#else
-#define CHAINS 12
-#define EACH(X) TWELVE(X)
-#endif
+#include "peaks.h"
 
-/* the tile of a matrix product: its sums, a row of weights and an element fill the registers */
-#if defined(__AVX512F__)
-enum { ROWS = 14, VECTORS = 2 };
-#elif defined(__aarch64__)
-enum { ROWS = 8, VECTORS = 3 };
-#elif defined(__AVX__)
-enum { ROWS = 6, VECTORS = 2 };
-#else
-enum { ROWS = 4, VECTORS = 3 };
-#endif
-
-typedef float floats __attribute__((vector_size(4 * LANES)));
 typedef uint32_t words __attribute__((vector_size(4 * LANES)));
 
-enum { WINDOWS = 8, MAX_THREADS = 256, STEPS = 4096, DEPTH = 128, PRODUCTS = 32 };
+enum { WINDOWS = 8, MAX_THREADS = 256 };
 static const double WINDOW_S = 0.025;
 
 typedef struct {
@@ -51,13 +24,10 @@ typedef struct {
   words *memory;
   size_t count;
   double flops[WINDOWS], fed[WINDOWS], bytes[WINDOWS];
-  floats weights[DEPTH][VECTORS];
-  float rows[DEPTH][ROWS];
+  factors factors;
 } worker;
 
 static pthread_barrier_t gate;
-static volatile float one = 0.9999f, little = 0.0001f;
-static volatile float float_sink;
 static volatile uint32_t word_sink;
 
 static double now(void) {
@@ -66,35 +36,12 @@ static double now(void) {
   return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
-static double multiply_add(worker *w) {
+static double registers(worker *w) {
   (void)w;
-  floats b = (floats){0} + one, c = (floats){0} + little;
-#define DECLARE(i) floats a##i = c * (float)i;
-#define STEP(i) a##i = a##i * b + c;
-#define ADD(i) c += a##i;
-  EACH(DECLARE)
-  for (int step = 0; step < STEPS; step++) { EACH(STEP) }
-  EACH(ADD)
-  float_sink = c[0];
-  return 2.0 * CHAINS * LANES * STEPS;
+  return multiply_add();
 }
 
-/* A product of rows (ROWS, DEPTH) and weights (DEPTH, VECTORS * LANES), both in the first cache. */
-static double multiply_matrices(worker *w) {
-  for (int product = 0; product < PRODUCTS; product++) {
-    floats sums[ROWS][VECTORS] = {{{0}}};
-    for (int k = 0; k < DEPTH; k++)
-#pragma GCC unroll 16
-      for (int i = 0; i < ROWS; i++)
-#pragma GCC unroll 16
-        for (int j = 0; j < VECTORS; j++) sums[i][j] += w->weights[k][j] * w->rows[k][i];
-    floats total = sums[0][0];
-    for (int i = 0; i < ROWS; i++)
-      for (int j = 0; j < VECTORS; j++) total += sums[i][j];
-    float_sink = total[0];
-  }
-  return 2.0 * ROWS * VECTORS * LANES * DEPTH * PRODUCTS;
-}
+static double first_cache(worker *w) { return multiply_matrices(&w->factors); }
 
 static double read_all(worker *w) {
   words sums[8] = {{0}};
@@ -122,8 +69,9 @@ static void *both(void *argument) {
   worker *w = argument;
   if (posix_memalign((void **)&w->memory, 64, w->count * sizeof(words)) != 0) exit(1);
   memset(w->memory, 1, w->count * sizeof(words));
-  run(w, multiply_add, w->flops);
-  run(w, multiply_matrices, w->fed);
+  fill(&w->factors);
+  run(w, registers, w->flops);
+  run(w, first_cache, w->fed);
   run(w, read_all, w->bytes);
   return NULL;
 }

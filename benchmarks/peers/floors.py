@@ -15,7 +15,7 @@ import msgspec
 
 from edgecls.frozen import Frozen
 from edgecls.targets import host_arch
-from edgecls.toolchain import find_toolchain
+from edgecls.toolchain import Toolchain, find_toolchain
 
 _SOURCE = Path(__file__).with_name("floors.c")
 
@@ -39,15 +39,20 @@ class RateMeter:
     def __init__(self, folder: Path) -> None:
         """Build it in `folder` for this very CPU. Raises ToolchainError."""
         toolchain = find_toolchain(host_arch())
-        here = "-march=native" if host_arch() == "x86_64" and toolchain.kind != "zig" else "-mcpu=native"
         self._program = folder / "floors"
-        toolchain.run(["-O3", here, "-ffp-contract=fast", "-pthread", str(_SOURCE), "-o", str(self._program)])
+        toolchain.run(["-O3", here(toolchain), "-ffp-contract=fast", "-pthread", str(_SOURCE),
+                       "-o", str(self._program)])
 
     def measure(self, threads: int, weight_bytes: int) -> Rates:
         """weight_bytes: how much is read again and again, so that caches help as much as they help a network."""
         argv = [str(self._program), str(threads), str(max(weight_bytes, 1))]
         said = subprocess.run(argv, check=True, capture_output=True, preexec_fn=lambda: pin(threads)).stdout
         return msgspec.json.decode(said, type=Rates)
+
+
+def here(toolchain: Toolchain) -> str:
+    """The compiler's option for this very CPU."""
+    return "-march=native" if host_arch() == "x86_64" and toolchain.kind != "zig" else "-mcpu=native"
 
 
 def best(rates: Sequence[Rates]) -> Rates:

@@ -13,10 +13,10 @@ from benchmarks.peers.dense import Spent
 _PARTS = ("product", "lanes", "activation", "cold", "rest")
 _TEXT = (
     "## Where the direct convolutions' time goes", "",
-    "With one thread, in microseconds; the parts add up. *Product*: the multiply-adds at the rate of a product in the "
+    "In microseconds; the parts add up. *Product*: the multiply-adds at the rate of a product in the "
     "first cache. *Lanes*: the same, of channels that do not fill their last vector. *Activation*: vector instructions "
-    "behind the sums, which take multiply-adds' place. *Cold*: a call's first time in its network less its third in a "
-    "row: weights and pixels that are not in the caches; it is measured apart. *Rest*: all else, as pixels that do not "
+    "behind the sums, which take multiply-adds' place. *Cold*: a call's time in its network less that of its third "
+    "time in a row: weights and pixels that are not in the caches. *Rest*: all else, as pixels that do not "
     "fill their last tile, weights on their way from the second cache, and the start of a kernel.", "")
 
 

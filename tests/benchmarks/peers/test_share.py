@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from benchmarks.peers.dense import ACTIVATION_INSTRUCTIONS, Shape, cold_us, dense_nodes, spent, uses_weights_once
+from benchmarks.peers.dense import ACTIVATION_INSTRUCTIONS, Shape, Watched, dense_nodes, spent, uses_weights_once, watch
 from benchmarks.peers.floors import Rates
 from benchmarks.peers.layers import judge
 from benchmarks.peers.share import summed
@@ -109,9 +109,23 @@ def test_instructions_of_activations_are_those_of_the_assembly(ops: str) -> None
     assert set(found) == {ACTIVATION_INSTRUCTIONS[ops]}
 
 
-def test_cold_times_are_those_of_every_call(tmp_path: Path) -> None:
+def test_every_call_is_watched_with_the_peak_behind_it(tmp_path: Path) -> None:
     artifact = pipeline.compile_model(_file(tmp_path), load_target("native"), tmp_path / "m.ecls")
-    assert cold_us(artifact, tmp_path, 3).keys() == {row.index for row in artifact.manifest.layers}
+    watched = watch(artifact, tmp_path, 3)
+    layers = {row.index for row in artifact.manifest.layers}
+    assert watched.times_ns.keys() == watched.third_ns.keys() == layers
+    assert all(len(x) == 3 for x in (*watched.times_ns.values(), *watched.third_ns.values()))
+    assert len(watched.alone) == len(watched.fed) == 3
+    assert min(watched.alone + watched.fed) > 1e8
+
+
+def test_times_are_those_of_one_clock() -> None:
+    """Half the clock in the second run."""
+    watched = Watched(times_ns={7: [1000, 2000, 1100]}, third_ns={7: [800, 1600, 880]}, alone=[300.0, 150.0, 300.0],
+                      fed=[200.0, 100.0, 200.0])
+    assert watched.fed_flops_per_s == 200 and watched.flops_per_s == pytest.approx(300)
+    assert watched.at_one_clock([1000, 2000, 1100]) == pytest.approx([1000, 1000, 1100])
+    assert watched.cold_us(7) == pytest.approx(0.2)
 
 
 def _file(folder: Path) -> Path:

@@ -24,6 +24,7 @@ from benchmarks.command_line import run_main
 from benchmarks.evidence import Column, Evidence, Row, runtime_hash, say
 from benchmarks.executed import LIBRARY, blocks_of_one_run
 from benchmarks.models import MODELS, add_onnx_option, model_file
+from benchmarks.peers.dense import uses_weights_once
 from edgecls import pipeline
 from edgecls.bundle import read_member
 from edgecls.devices import Block
@@ -39,8 +40,10 @@ _LEAST_PRODUCTS = 16
 _LEGEND = (
     "Every instruction that one inference executes in the model's own code (qemu, Cortex-A72, one thread). A *loop of "
     f"a product* is an innermost loop with at least {_LEAST_PRODUCTS} multiply-adds of a vector by an element. Most "
-    "hold one step of a reduction and no store. Where a reduction is short, its whole tile is written out: such a loop "
-    "also has the activation, the residual addition and the stores of the tile's results.",
+    "hold one step of a reduction and no store. Layers of one pixel (squeeze-excite, a classifier's last) multiply a "
+    "matrix by a vector: each weight is loaded for one multiply-add, so their loops stand apart. So do loops with "
+    "stores: where a reduction is short its whole tile is written out, with activation, residual addition and the "
+    "stores of the results; Winograd's transforms of tiles are others.",
     "*Share*: vector multiply-adds among the instructions; executed ones of all loops, and of the loop with the least. "
     "*Spills*: executed loads and stores of whole vector registers to and from the stack. *Calls out*: functions that "
     "model.so takes from other libraries.",
@@ -108,10 +111,12 @@ def calls_out(library: bytes) -> list[str]:
 def examine(artifact: Artifact) -> Row:
     library, executed = read_member(artifact, LIBRARY), blocks_of_one_run(artifact)
     kernels = {layer.kernel for layer in artifact.manifest.layers}
+    vectors = {layer.kernel for layer in artifact.manifest.layers if layer.weight_bytes and uses_weights_once(layer)}
     whole = mix_of(block for own in executed.values() for block in own)
     found = [loop for loop in loops({k: b for k, b in executed.items() if k in kernels}, library) if loop.of_product]
     return {"kernels": len(kernels), "instructions": whole.instructions,
-            "reductions": _summed([loop for loop in found if not loop.stores]),
+            "reductions": _summed([loop for loop in found if not loop.stores and loop.kernel not in vectors]),
+            "vectors": _summed([loop for loop in found if not loop.stores and loop.kernel in vectors]),
             "tiles": _summed([loop for loop in found if loop.stores]),
             "spills": sum(mix_of(executed[k]).spills for k in kernels & executed.keys()),
             "calls_out": calls_out(library)}
@@ -140,7 +145,8 @@ _COLUMNS = (
     Column("network", lambda r: r["network"]),
     Column("kernels", lambda r: r["kernels"]),
     *_cells("reductions", "loops of products"),
-    *_cells("tiles", "with the tile's results"),
+    *_cells("vectors", "of a matrix and a vector"),
+    *_cells("tiles", "with stores"),
     Column("spills", lambda r: r["spills"]),
     Column("calls out", lambda r: ", ".join(r["calls_out"]) or "none"),
     Column("bundle", lambda r: r["bundle"][:12]),

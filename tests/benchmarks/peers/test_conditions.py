@@ -20,7 +20,7 @@ def test_the_time_of_descendants_is_our_own_while_they_run_and_afterwards():
         during = _own()
         child.stdin.close()
     assert during - before >= 0.15
-    assert _own() >= during
+    assert _own() >= during - 1e-6  # sums of floats in another order
 
 
 def test_what_others_used_is_known_afterwards():

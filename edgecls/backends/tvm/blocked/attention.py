@@ -168,11 +168,12 @@ def _gate(reader: Reader, variable: Any) -> tuple[Gate | None, Any]:
     factor, inside = _operand(reader, inside, "relax.multiply")
     if divide is None and summand is None and factor is None:
         return None, variable
-    if summand is None or factor is None or summand.ndim != 4 or len(summand) != 1:
+    if summand is None or factor is None or summand.ndim != 4 or (summand != summand[:1]).any():
         return None, None
     if factor.size != 1 and factor.size != max(factor.shape[-3:-2], default=0):
         return None, None
-    return Gate(factor.reshape(-1), summand, normalised), inside
+    # exporters write a copy for each image
+    return Gate(factor.reshape(-1), summand[:1], normalised), inside
 
 
 def _operand(reader: Reader, variable: Any, name: str) -> tuple[Array | None, Any]:

@@ -116,8 +116,9 @@ class Transformer(Network):
     # ---- attention
 
     def attention(self, x: Tokens, heads: int, size: int, order: str = "3hd", biases: int = 0, masks: int = 0,
-                  gate: bool = False, family: str = "attention") -> Tokens:
-        """masks: for as many windows one after the other; the batch times that many is the leading dimension."""
+                  gate: bool = False, copies: int = 1, family: str = "attention") -> Tokens:
+        """masks: for as many windows one after the other; the batch times that many is the leading dimension. copies:
+        of what a gate adds, one for each image."""
         count = x.height * x.width
         q, k, v = self.heads(x, heads, size, order, count)
         scaled = self.node("Mul", q, self.number(size ** -0.25))
@@ -133,8 +134,8 @@ class Transformer(Network):
         weights = self.node("Softmax", scores, axis=-1)
         if gate:
             mixed = self.node("Mul", self.b.constant(self.b.random.uniform(size=(1, heads, 1, 1)), np.float32), weights)
-            mixed = self.node("Add", mixed, self.b.constant(
-                self.b.random.uniform(size=(1, heads, count, count)) / count, np.float32))
+            added = self.b.random.uniform(size=(1, heads, count, count)) / count
+            mixed = self.node("Add", mixed, self.b.constant(np.repeat(added, copies, axis=0), np.float32))
             total = self.node("ReduceSum", mixed, self.shape(-1), keepdims=1)
             weights = self.node("Div", mixed, total)
         mean = self.node("MatMul", weights, v, family=family)
@@ -191,7 +192,7 @@ def gated(batch: int) -> Transformer:
     t = Transformer(4, 5, 5)
     x = t.embed(16)
     t.emit(t.dense(t.attention(x, 2, 16, gate=True), 5))
-    t.emit(t.attention(x, 1, 3, "separate", gate=True))
+    t.emit(t.attention(x, 1, 3, "separate", gate=True, copies=batch))
     t.emit(t.attention(x, 3, 4, "h3d"))
     return t
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import io
 import re
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -23,11 +22,12 @@ from benchmarks.arm_mix import Mix, mix_of
 from benchmarks.command_line import run_main
 from benchmarks.evidence import Column, Evidence, Row, runtime_hash, say
 from benchmarks.executed import LIBRARY, blocks_of_one_run
-from benchmarks.models import MODELS, add_onnx_option, model_file
+from benchmarks.models import MODELS, add_onnx_option, compiled
 from benchmarks.peers.dense import uses_weights_once
-from edgecls import pipeline
+from benchmarks.peers.llvm_mca import hottest, model_blocks
 from edgecls.bundle import read_member
 from edgecls.devices import Block
+from edgecls.errors import DataError, ToolchainError
 from edgecls.targets import load_target
 from edgecls.types import Artifact
 
@@ -36,6 +36,7 @@ _NETWORKS = ("mobilenet_v3_small", "mobilenet_v2", "resnet18", "resnet50", "vgg1
 _ELEMENT = re.compile(r"fmla v\d+\.4s, v\d+\.4s, v\d+\.s\[\d\]")
 _STORE = re.compile(r"st[rpu1-4]")
 _LEAST_PRODUCTS = 16
+_HOTTEST, _CPU = 300, "cortex-a72"
 
 _LEGEND = (
     "Every instruction that one inference executes in the model's own code (qemu, Cortex-A72, one thread). A *loop of "
@@ -46,7 +47,9 @@ _LEGEND = (
     "stores of the results; Winograd's transforms of tiles are others.",
     "*Share*: vector multiply-adds among the instructions; executed ones of all loops, and of the loop with the least. "
     "*Spills*: executed loads and stores of whole vector registers to and from the stack. *Calls out*: functions that "
-    "model.so takes from other libraries.",
+    "model.so takes from other libraries; memset clears parts of Winograd's workspaces. *Modelled cycles*: of the "
+    f"{_HOTTEST} blocks that execute most, by llvm-mca, each as a loop around itself with all loads from the first "
+    "cache. A model, not a measurement, and of straight code too few.",
 )
 
 
@@ -118,8 +121,21 @@ def examine(artifact: Artifact) -> Row:
             "reductions": _summed([loop for loop in found if not loop.stores and loop.kernel not in vectors]),
             "vectors": _summed([loop for loop in found if not loop.stores and loop.kernel in vectors]),
             "tiles": _summed([loop for loop in found if loop.stores]),
+            "modelled": _modelled(artifact, executed),
             "spills": sum(mix_of(executed[k]).spills for k in kernels & executed.keys()),
             "calls_out": calls_out(library)}
+
+
+def _modelled(artifact: Artifact, executed: dict[str, list[Block]]) -> Row | None:
+    """Cycles of the blocks that execute most; None without LLVM's tools."""
+    blocks = hottest(executed, [], _HOTTEST)
+    try:
+        found = model_blocks(artifact, blocks, artifact.manifest.target.qemu_cpu or _CPU)
+    except ToolchainError as error:
+        say(f"  no modelled cycles: {error.message}")
+        return None
+    return {"cycles": sum(b.block.executed * b.cycles for b in found),
+            "instructions": sum(b.block.executed * b.mix.instructions for b in found)}
 
 
 def _summed(found: Sequence[Loop]) -> Row:
@@ -141,12 +157,19 @@ def _cells(kind: str, title: str) -> Iterable[Column]:
     yield Column("share: all, least", shares)
 
 
+def _modelled_cell(row: Row) -> str:
+    found = row["modelled"]
+    return "–" if found is None else (
+        f"{found['cycles'] / 1e6:.1f}, of {found['instructions'] / row['instructions']:.0%} of the instructions")
+
+
 _COLUMNS = (
     Column("network", lambda r: r["network"]),
     Column("kernels", lambda r: r["kernels"]),
     *_cells("reductions", "loops of products"),
     *_cells("vectors", "of a matrix and a vector"),
     *_cells("tiles", "with stores"),
+    Column("modelled cycles, million", _modelled_cell),
     Column("spills", lambda r: r["spills"]),
     Column("calls out", lambda r: ", ".join(r["calls_out"]) or "none"),
     Column("bundle", lambda r: r["bundle"][:12]),
@@ -160,16 +183,14 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, default=Path("benchmarks/results/arm_code.json"))
     add_onnx_option(parser)
     args = parser.parse_args()
+    if load_target(args.target).cpu.arch != "aarch64":
+        raise DataError(f"target {args.target} is no AArch64", "choose one that is, as raspberry-pi-4")
     evidence = Evidence(args.output, title="The ARM code of whole networks", legend=_LEGEND, columns=_COLUMNS,
                         identity=("network", "target"))
-    for done, name in enumerate(args.models):
-        say(f"[{done + 1}/{len(args.models)}] {name}")
-        with tempfile.TemporaryDirectory(prefix="edgecls-") as folder:
-            artifact = pipeline.compile_model(model_file(name, args.onnx), load_target(args.target),
-                                              Path(folder) / "model.ecls")
-            known = {"network": name, "target": args.target, "bundle": artifact.hash, "runtime": runtime_hash()}
-            same = evidence.find(**known)
-            row = same or {**known, **examine(artifact)}
+    for name, artifact in compiled(args.models, args.target, args.onnx):
+        known = {"network": name, "target": args.target, "bundle": artifact.hash, "runtime": runtime_hash()}
+        same = evidence.find(**known)
+        row = same or {**known, **examine(artifact)}
         evidence.put(row)
         say(f"  {row['spills']} spills; calls out: {', '.join(row['calls_out']) or 'none'}"
             + ("; as it was: not looked at again" if same else ""))

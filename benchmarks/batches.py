@@ -42,8 +42,8 @@ _LEGEND = (
     "medians, below 1 an image takes less time than alone. One thread is pinned to one CPU.",
     "*Of peak*: multiply-adds over median time, of what a micro-benchmark of fused multiply-adds reached in the same "
     "session. They are counted as direct convolutions: Winograd needs fewer and may exceed the peak. *Valid* needs "
-    f"other programs on at most {MOST_FOREIGN_CPU:g} CPUs and a steady peak: rounds before or after which it was more "
-    f"than {MOST_PEAK_CHANGE:.0%} below its best were played again, and their samples do not count.",
+    f"other programs on at most {MOST_FOREIGN_CPU:g} CPUs and a steady peak: rounds before or after which it was "
+    f"outside of the {MOST_PEAK_CHANGE:.0%} in which most lay were played again; their samples do not count.",
 )
 
 

@@ -46,12 +46,11 @@ class Evidence:
         self._path, self._title, self._legend = path, title, tuple(legend)
         self._columns, self._identity, self._sections = tuple(columns), tuple(identity), sections
         self._head: dict[str, dict[str, Any]] = {"versions": versions(packages), "machine": machine()}
-        self.rows = self._read()
         try:
-            self.rows = self._together(self.rows)
+            self.rows = self._together(self._read())
             self._markdown()
-        except (AttributeError, IndexError, KeyError, TypeError):
-            say(f"{self._path}: was made by an older form of this command: begun anew")
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+            say(f"{self._path}: is damaged, or was made by an older form of this command: begun anew")
             self.rows = []
 
     def find(self, **known: object) -> Row | None:

@@ -9,17 +9,15 @@ A bundle that comes out as it was is not counted again.
 from __future__ import annotations
 
 import argparse
-import tempfile
 from pathlib import Path
 
 import msgspec
 
 from benchmarks.command_line import run_main
 from benchmarks.evidence import Column, Evidence, runtime_hash, say
-from benchmarks.models import LITE0, MODELS, add_onnx_option, model_file
+from benchmarks.models import LITE0, MODELS, add_onnx_option, compiled
 from edgecls import pipeline
 from edgecls.results import InstructionResult
-from edgecls.targets import load_target
 
 _LEGEND = (
     "What `edgecls bench` counts under qemu: instructions of five inferences minus those of one, over four; batch 1, "
@@ -46,18 +44,14 @@ def main() -> None:
     args = parser.parse_args()
     evidence = Evidence(args.output, title="Instructions per inference", legend=_LEGEND, columns=_COLUMNS,
                         identity=("network", "target"))
-    for done, name in enumerate(args.models):
-        say(f"[{done + 1}/{len(args.models)}] {name} for {args.target}")
-        with tempfile.TemporaryDirectory(prefix="edgecls-") as folder:
-            bundle = Path(folder) / "model.ecls"
-            artifact = pipeline.compile_model(model_file(name, args.onnx), load_target(args.target), bundle)
-            known = {"network": name, "target": args.target, "bundle": artifact.hash, "runtime": runtime_hash()}
-            same = evidence.find(**known)
-            if same is not None:
-                say("  the same bundle and runtime as before: not counted again")
-                evidence.put(same)
-                continue
-            result = pipeline.bench(bundle, device="qemu")
+    for name, artifact in compiled(args.models, args.target, args.onnx):
+        known = {"network": name, "target": args.target, "bundle": artifact.hash, "runtime": runtime_hash()}
+        same = evidence.find(**known)
+        if same is not None:
+            say("  the same bundle and runtime as before: not counted again")
+            evidence.put(same)
+            continue
+        result = pipeline.bench(artifact.path, device="qemu")
         assert isinstance(result, InstructionResult)
         evidence.put({**known, "onnx": artifact.manifest.exported, "toolchain": artifact.manifest.toolchain,
                       "result": msgspec.to_builtins(result)})

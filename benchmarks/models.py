@@ -12,15 +12,19 @@ images, which also keeps the activations of deep networks in a sane range.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.command_line import run_main
+from benchmarks.evidence import say
+from edgecls import pipeline
 from edgecls.errors import DataError
 from edgecls.frontend import export_lite0, export_onnx, save_onnx
 from edgecls.frontend.presets import PRESETS
-from edgecls.types import ExportedGraph
+from edgecls.targets import load_target
+from edgecls.types import Artifact, ExportedGraph
 
 SEED = 20
 LITE0 = "efficientnet_lite0"
@@ -92,6 +96,14 @@ def model_file(name: str, folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         save_onnx(export_lite0() if name == LITE0 else export_model(name), path)
     return path
+
+
+def compiled(names: Sequence[str], target: str, onnx: Path) -> Iterator[tuple[str, Artifact]]:
+    """Each network and its bundle for `target`, which is gone when the next is asked for. onnx: as for model_file."""
+    for done, name in enumerate(names):
+        say(f"[{done + 1}/{len(names)}] {name} for {target}")
+        with tempfile.TemporaryDirectory(prefix="edgecls-") as folder:
+            yield name, pipeline.compile_model(model_file(name, onnx), load_target(target), Path(folder) / "model.ecls")
 
 
 def add_onnx_option(parser: argparse.ArgumentParser) -> None:

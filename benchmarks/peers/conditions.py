@@ -16,12 +16,14 @@ MOST_PEAK_CHANGE = 0.05
 
 
 def steady(peaks: Sequence[float]) -> list[int]:
-    """The rounds before and after which the machine was within MOST_PEAK_CHANGE of its best.
+    """The rounds before and after which the machine kept one speed: as many as lie in one band of MOST_PEAK_CHANGE, in
+    the faster one of two with equally many. A single reading that is far above or below spoils its own rounds alone.
 
     peaks: of multiply-adds, one before each round and one after the last.
     """
-    least = max(peaks) / (1 + MOST_PEAK_CHANGE)
-    return [number for number, pair in enumerate(pairwise(peaks)) if min(pair) >= least]
+    found = ([number for number, pair in enumerate(pairwise(peaks))
+              if low <= min(pair) and max(pair) <= low * (1 + MOST_PEAK_CHANGE)] for low in sorted(peaks, reverse=True))
+    return max(found, key=len)
 
 
 def disturbances(peaks: Sequence[float], counted: Sequence[int], foreign_cpus: float) -> list[str]:

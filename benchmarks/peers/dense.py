@@ -20,7 +20,7 @@ from edgecls.types import Artifact, Layer
 CHANNELS = 32
 ACTIVATION_INSTRUCTIONS: Mapping[str, int] = {
     "": 0, "Add": 1, "Add+Relu": 2, "Relu": 1, "Clip": 2, "HardSigmoid": 4, "HardSwish": 5, "Sigmoid": 19,
-    "Sigmoid+Mul": 16}
+    "Sigmoid+Mul": 16, "Div+Erf+Add+Mul+Mul": 15}
 """Vector instructions behind the sums of a vector of results that take the multiply-adds' place, by the layer's ops;
 the bias is where the sums begin. A division counts as four."""
 _WITHIN = Path(__file__).with_name("within.c")
@@ -37,8 +37,9 @@ class Spent(Frozen):
     """Microseconds of one direct convolution; they add up to its time in the network.
 
     product: multiply-adds at the rate of a product in the first cache. lanes: of channels that do not fill their last
-    vector. activation: what follows the sums, on the same ports. cold: weights and pixels that are not in the caches:
-    the call's time in the network less that of its third time in a row. rest: anything else.
+    vector. activation: what follows the sums, on the same ports; 0, and in the rest, where nobody has counted it.
+    cold: weights and pixels that are not in the caches: the call's time in the network less that of its third time in a
+    row. rest: anything else.
     """
 
     index: int
@@ -74,11 +75,11 @@ def uses_weights_once(layer: Layer) -> bool:
 
 
 def spent(call: Call, shape: Shape, cold_us: float, rates: Rates) -> Spent:
-    """Of a direct convolution. Raises KeyError for an activation that nobody has counted the instructions of."""
+    """Of a direct convolution."""
     ops = call.layer.op.partition("+")[2]
     product = 1e6 * call.layer.flops / rates.fed_flops_per_s
     filled = shape.outputs / (-(-shape.outputs // rates.lanes) * rates.lanes)
-    activation = product / filled * ACTIVATION_INSTRUCTIONS[ops] / shape.inputs
+    activation = product / filled * ACTIVATION_INSTRUCTIONS.get(ops, 0) / shape.inputs
     return Spent(index=call.layer.index, shape=shape, activation_ops=ops,
                  pixels=round(call.layer.flops / 2 / shape.inputs / shape.outputs), us=call.us, product=product,
                  lanes=product / filled - product, activation=activation, cold=max(0.0, cold_us))

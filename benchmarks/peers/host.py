@@ -45,7 +45,8 @@ _LEGEND = (
     "processes of the same edgecls bundle differ, likewise: smaller differences mean nothing. WRONG: differs from ONNX "
     f"Runtime by more than {AGREES:g} of the range of its output. *Valid* needs a small A/A band, other programs on at "
     f"most {MOST_FOREIGN_CPU:g} CPUs, and a steady peak: rounds before or after which the machine multiplied and added "
-    f"more than {MOST_PEAK_CHANGE:.0%} slower than at its best were played again, and their samples do not count.",
+    f"at a speed outside of the {MOST_PEAK_CHANGE:.0%} in which most lay were played again, and their samples do not "
+    "count.",
     "*Floors*: multiply-adds at the peak that a micro-benchmark of fused multiply-adds reached in the same session, "
     "and float32 weights at the bandwidth with which it read as many bytes again and again. Multiply-adds are counted "
     "as direct convolutions: Winograd needs fewer and may go below that floor.",

@@ -60,6 +60,8 @@ def _differences(rows: Sequence[Row]) -> list[str]:
 def _not_run(rows: Sequence[Row]) -> list[str]:
     lines = [f"- {r['network']}, {r['threads']} thread(s), {RECIPES[n].title}: not run: {e['not_run']}"
              for r in rows for n, e in r["engines"].items() if "not_run" in e]
+    lines += [f"- {r['network']}, {r['threads']} thread(s), {RECIPES[n].title}: not asked for (--engines)"
+              for r in rows for n in PEERS if n not in r["engines"]]
     peers = {f"{name} {version}" for r in rows for name, version in r["peers"].items()}
     return [*(["## Not run", "", *lines, ""] if lines else []), f"Peers: {', '.join(sorted(peers))}.", ""]
 

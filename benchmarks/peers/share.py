@@ -19,6 +19,7 @@ import onnx
 from benchmarks.command_line import positive, run_main
 from benchmarks.evidence import Column, Evidence, Row, say
 from benchmarks.models import MODELS, add_onnx_option, model_file
+from benchmarks.peers import others
 from benchmarks.peers import spent as below
 from benchmarks.peers.conditions import MOST_FOREIGN_CPU, foreign_cpus
 from benchmarks.peers.dense import Shape, dense_nodes, spent, uses_weights_once, watch
@@ -33,6 +34,7 @@ from edgecls.targets import load_target
 
 _NETWORKS = ("resnet18", "resnet50", "mobilenet_v2", "mobilenet_v3_small", "efficientnet_b0", "shufflenet_v2_x1_0",
              "vgg16")
+_NEAR = 16 << 10
 _LEGEND = (
     "Dense 1x1 and 3x3 convolutions with at least 32 input and output channels, each kernel timed on one thread while "
     "its network runs (median of the runs), all of a network's summed: work over time, over the multiply-adds that the "
@@ -50,11 +52,11 @@ _LEGEND = (
 
 def _share(row: Row, kind: str, peak: str = "flops_per_s") -> str:
     group = row[kind]
-    return f"{_rate(group) / row['rates'][peak]:.0%}" if group["us"] else "-"
+    return f"{_rate(group) / row['rates'][peak]:.0%}" if group["us"] else "–"
 
 
 def _rate(group: Mapping[str, float]) -> float:
-    return group["flops"] / group["us"] * 1e6
+    return group["flops"] / group["us"] * 1e6 if group["us"] else 0.0
 
 
 _FED = "fed_flops_per_s"
@@ -62,7 +64,7 @@ _COLUMNS = (
     Column("network", lambda r: r["network"]),
     Column("dense kernels", lambda r: r["all"]["kernels"]),
     Column("share of the network's multiply-adds", lambda r: f"{r['all']['flops'] / r['flops']:.0%}"),
-    Column("GFLOP/s", lambda r: f"{r['all']['flops'] / r['all']['us'] / 1e3:.1f}"),
+    Column("GFLOP/s", lambda r: f"{_rate(r['all']) / 1e9:.1f}"),
     Column("of peak in registers", lambda r: _share(r, "all")),
     Column("of peak from first cache", lambda r: _share(r, "all", _FED)),
     Column("the same, direct alone", lambda r: _share(r, "direct", _FED)),
@@ -71,7 +73,7 @@ _COLUMNS = (
     Column("the second, 5 % to 95 % of the runs", lambda r: " to ".join(
         f"{percentile(r['raw']['fed'], percent) / 1e9:.1f}" for percent in (5, 95))),
     Column("one-pixel kernels", lambda r: r["once"]["kernels"]),
-    Column("of their floor", lambda r: f"{r['once']['floor_us'] / r['once']['us']:.0%}" if r["once"]["us"] else "-"),
+    Column("of their floor", lambda r: f"{r['once']['floor_us'] / r['once']['us']:.0%}" if r["once"]["us"] else "–"),
     Column("of peak in registers, both", lambda r: _share(r, "with_once")),
     Column("valid", lambda r: "yes" if r["valid"] else "NO: other programs ran"),
     Column("bundle", lambda r: r["bundle"][:12]),
@@ -87,16 +89,20 @@ def measure(model: Path, runs: int) -> Row:
     with tempfile.TemporaryDirectory(prefix="edgecls-") as name:
         folder = Path(name)
         artifact = open_bundle(pipeline.compile_model(model, load_target("native"), folder / "model.ecls").path)
-        shapes = dense_nodes(onnx.load_from_string(optimize_graph(load_onnx(model, ExportOptions())).onnx[1]))
+        network = onnx.load_from_string(optimize_graph(load_onnx(model, ExportOptions())).onnx[1])
+        shapes = dense_nodes(network)
         with pinned(1):
             meter, weights = RateMeter(folder), artifact.manifest.weights_bytes
             before = meter.measure(1, weights)
             with foreign_cpus() as foreign:
                 watched = watch(artifact, folder, runs)
             measured = best([before, meter.measure(1, weights)])
+            near = meter.measure(1, _NEAR)
     rates = Rates(lanes=measured.lanes, flops_per_s=watched.flops_per_s, fed_flops_per_s=watched.fed_flops_per_s,
                   read_bytes_per_s=measured.read_bytes_per_s)
     calls = [judge(artifact.manifest.layers[i], watched.at_one_clock(ns), rates) for i, ns in watched.times_ns.items()]
+    # both at the network's clock
+    first_cache = near.read_bytes_per_s / near.flops_per_s * rates.flops_per_s
     found = [c for c in calls if shapes.keys() & set(c.layer.onnx_nodes)]
     dense = [c for c in found if not uses_weights_once(c.layer)]
     direct = [c for c in dense if c.layer.algorithm == "direct"]
@@ -106,7 +112,9 @@ def measure(model: Path, runs: int) -> Row:
             "once": summed([c for c in found if uses_weights_once(c.layer)]), "with_once": summed(found),
             "spent": [msgspec.to_builtins(spent(c, _shape(c, shapes), watched.cold_us(c.layer.index), rates))
                       for c in direct],
-            "raw": {"alone": watched.alone, "fed": watched.fed,
+            "others": [msgspec.to_builtins(others.other(c, others.grouped_nodes(network), rates, first_cache))
+                       for c in calls if c.layer.flops and c.layer.weight_bytes and c not in dense],
+            "first_cache_bytes_per_s": first_cache, "raw": {"alone": watched.alone, "fed": watched.fed,
                     "times_ns": {str(i): " ".join(map(str, ns)) for i, ns in watched.times_ns.items()},
                     "third_ns": {str(i): " ".join(map(str, ns)) for i, ns in watched.third_ns.items()}},
             "foreign_cpus": foreign[0], "valid": foreign[0] <= MOST_FOREIGN_CPU}
@@ -117,7 +125,7 @@ def _shape(call: Call, shapes: Mapping[str, Shape]) -> Shape:
 
 
 def sections(rows: Sequence[Row]) -> list[str]:
-    return [*_together(rows), *below.sections(rows)]
+    return [*_together(rows), *others.sections(rows), *below.sections(rows)]
 
 
 def _together(rows: Sequence[Row]) -> list[str]:

@@ -17,7 +17,9 @@ _TEXT = (
     "first cache. *Lanes*: the same, of channels that do not fill their last vector. *Activation*: vector instructions "
     "behind the sums, which take multiply-adds' place. *Cold*: a call's time in its network less that of its third "
     "time in a row: weights and pixels that are not in the caches. *Rest*: all else, as pixels that do not "
-    "fill their last tile, weights on their way from the second cache, and the start of a kernel.", "")
+    "fill their last tile, weights on their way from the second cache, and the start of a kernel; an activation that "
+    "nobody has counted the instructions of; and, below zero, taps in the padding, which the product has and no kernel "
+    "computes.", "")
 
 
 def sections(rows: Sequence[Row]) -> list[str]:

@@ -44,12 +44,17 @@ def test_rows_of_one_network_stand_together(tmp_path):
     assert [(r["network"], r["threads"]) for r in opened.rows] == [("a", 1), ("a", 2), ("b", 1), ("b", 2)]
 
 
-def test_rows_of_an_older_form_are_dropped(opened, tmp_path, capsys):
+@pytest.mark.parametrize("damage", [
+    lambda text: text.replace('"n"', '"m"'), lambda text: text[:len(text) // 2], lambda text: "[]", lambda text: "",
+    lambda text: text.replace('"rows"', '"columns"'), lambda text: text.replace('"network"', '"nets"'),
+    lambda text: text.replace('"rows": [', '"rows": [7, '),
+])
+def test_what_is_damaged_or_of_an_older_form_is_dropped(opened, tmp_path, capsys, damage):
     opened().put({"network": "a", "n": 1})
     path = tmp_path / "r.json"
-    path.write_text(path.read_text().replace('"n"', '"m"'))
+    path.write_text(damage(path.read_text()))
     assert opened().rows == []
-    assert "older form" in capsys.readouterr().err
+    assert "begun anew" in capsys.readouterr().err
 
 
 def test_it_names_command_commit_versions_and_machine(opened, tmp_path):

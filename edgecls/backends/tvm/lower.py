@@ -19,7 +19,13 @@ from edgecls.backends.tvm.call_plan import CallPlan, read_plan
 from edgecls.backends.tvm.importer import import_onnx
 from edgecls.backends.tvm.layout import fold_constants, pack_weights
 from edgecls.backends.tvm.options import CompileOptions
-from edgecls.backends.tvm.refuse import cannot_be_carried, in_onnx_words, output_shapes, refuse, unsafe_indices
+from edgecls.backends.tvm.refuse import (
+    cannot_be_carried,
+    cannot_be_legalised,
+    in_onnx_words,
+    output_shapes,
+    refuse,
+)
 from edgecls.backends.tvm.schedule import Decision, ScheduleProvider, Workload
 from edgecls.backends.tvm.schedules import apply_decision, describe_workload
 from edgecls.backends.tvm.weights import WeightStore
@@ -108,9 +114,9 @@ def import_network(model: bytes) -> tuple[Any, Network]:
 def legalize(blocked: Rewritten, network: Network, llvm: Any) -> Legal:
     """Algorithm, legalise; and everything that stands in the way."""
     chosen = choose_algorithms(pack_weights(blocked.module))
-    unsafe = unsafe_indices(chosen, blocked.owner)
-    if unsafe:
-        return Legal(None, in_onnx_words(unsafe, network.ops))
+    refused = cannot_be_legalised(chosen, blocked.owner)
+    if refused:
+        return Legal(None, in_onnx_words(refused, network.ops))
     legal = fuse.legalize(chosen, llvm)
     unsupported = in_onnx_words(cannot_be_carried(legal, blocked.owner, network.outputs), network.ops)
     return Legal(None if unsupported else legal, unsupported)

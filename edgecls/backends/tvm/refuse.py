@@ -16,8 +16,9 @@ _DTYPES = {"float32", "int8", "uint8", "int16", "int32", "int64", "bool"}
 _UNCHECKED_INDICES = {"relax.gather_elements", "relax.gather_nd", "relax.scatter_elements", "relax.scatter_nd"}
 
 
-def unsafe_indices(module: Any, owner: dict[str, tuple[str, ...]]) -> list[Unsupported]:
-    """Operators whose indices come from the network's input: TVM's code would read or write wherever they point.
+def cannot_be_legalised(module: Any, owner: dict[str, tuple[str, ...]]) -> list[Unsupported]:
+    """Operators whose indices come from the network's input: TVM's code would read or write wherever they point. And
+    powers of whole numbers, which it has no code for.
 
     module: Relax operators with constants folded. Indices that are constants were run by ONNX Runtime already.
     """
@@ -28,6 +29,9 @@ def unsafe_indices(module: Any, owner: dict[str, tuple[str, ...]]) -> list[Unsup
     for binding in bindings(module):
         value = binding.value
         if isinstance(value, relax.Call):
+            if value.op.name == "relax.power" and not str(binding.var.ty.dtype).startswith("float"):
+                found.append(Unsupported(node=owner.get(binding.var.name, ("?",))[0], op=value.op.name,
+                                         reason="TVM has no power of whole numbers: cast to float32 before it"))
             if value.op.name in _UNCHECKED_INDICES and _reads(value.args[1], tainted):
                 found.append(Unsupported(node=owner.get(binding.var.name, ("?",))[0], op=value.op.name,
                                          reason="its indices depend on data and would not be checked"))

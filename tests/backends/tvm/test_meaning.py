@@ -85,6 +85,12 @@ def test_indices_that_come_from_data_are_refused_where_nothing_checks_them(tmp_p
     assert "pick" in reasons(graph) and "indices depend on data" in reasons(graph)
 
 
+def test_powers_of_whole_numbers_are_refused(tmp_path: Path) -> None:
+    graph = graph_of(tmp_path, [helper.make_node("Pow", ["x", "n"], ["y"], name="power")],
+                     {"x": (INT64, (1, 4)), "n": (INT64, (1, 4))}, {"y": (INT64, (1, 4))})
+    assert "power" in reasons(graph) and "cast to float32" in reasons(graph)
+
+
 def test_a_gather_by_data_stays_inside_its_tensor(tmp_path: Path) -> None:
     graph = graph_of(tmp_path, [helper.make_node("Gather", ["x", "i"], ["y"], axis=1)],
                      {"x": (FLOAT, (1, 20)), "i": (INT64, (4,))}, {"y": (FLOAT, (1, 4))})

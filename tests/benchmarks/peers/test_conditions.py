@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from benchmarks.peers.conditions import _own, disturbances, foreign_cpus
+from benchmarks.peers.conditions import _own, disturbances, foreign_cpus, steady
 
 BURN = "import sys, time\nwhile time.process_time() < 0.2: pass\nprint(flush=True)\nsys.stdin.read()"
 
@@ -36,6 +36,13 @@ def test_what_others_used_is_known_afterwards():
 ])
 def test_disturbances_are_named(peaks, foreign, said):
     assert disturbances(peaks, [0], foreign) == said
+
+
+def test_of_two_bands_with_as_many_rounds_the_faster_counts():
+    assert steady((1.0, 1.02, 1.2, 1.2)) == [2]
+    assert steady((1.0, 1.02, 1.04, 1.2, 1.2)) == [0, 1]
+    assert steady((1.0, 1.04, 1.08)) == [1]
+    assert steady((1.0, 1.2)) == []
 
 
 def test_only_the_peaks_around_rounds_that_count_are_judged():

@@ -56,6 +56,7 @@ def test_sections_follow_with_ratios_speed_differences_and_what_did_not_run():
     assert "| net | 1 | 50% | 25% | 40% | – | 200% | – | 100.0 | 2.0 | 10.0 |" in text
     assert "| net | 1 | 1.0e-06 | 1.0e-06 | 0.0e+00 | 1.0e-05 | – | 5.0e-01 WRONG | – |" in text
     assert "- net, 1 thread(s), LiteRT: not run: conversion: ended with status 1" in text
+    assert "- net, 1 thread(s), ncnn: not asked for (--engines)" in text
     assert "Peers: MNN 2.0, openvino 1.0." in text
     assert "not comparable WRONG" in "\n".join(sections([row(mnn=engine(1, None))]))
 

@@ -51,7 +51,9 @@ def test_samples_are_kept_by_engine_and_round():
 @pytest.mark.parametrize(("peaks", "played", "counted"), [
     ((1.0, 1.0, 1.0), 2, [0, 1]),
     ((1.0, 0.9, 1.0, 0.96, 1.0), 4, [2, 3]),  # the slow moment spoils the rounds before and after it
-    ((1.0, 1.0, 1.1, 1.1, 1.1), 4, [2, 3]),  # what came before the machine's best does not count either
+    ((1.0, 1.0, 1.1, 1.1, 1.1), 4, [2, 3]),
+    ((1.0, 1.1, 1.1, 1.1), 3, [1, 2]),  # another speed before it settled
+    ((1.0, 1.3, 1.0, 1.0, 1.0), 4, [2, 3]),  # one reading far above
     ((1.0, 0.9) * 4, 6, [0, 1, 2, 3, 4, 5]),  # never steady: all count, and the peaks tell
 ])
 def test_rounds_that_met_another_clock_are_played_again(peaks, played, counted):

@@ -10,6 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from benchmarks.peers import others
 from benchmarks.peers.dense import ACTIVATION_INSTRUCTIONS, Shape, Watched, dense_nodes, spent, uses_weights_once, watch
 from benchmarks.peers.floors import Rates
 from benchmarks.peers.layers import judge
@@ -45,9 +46,10 @@ def test_only_dense_convolutions_with_enough_channels_count() -> None:
         "point": Shape(outputs=64, inputs=32), "three": Shape(outputs=32, inputs=32 * 9)}
 
 
-def layer(flops: int, weight_bytes: int, index: int = 0, op: str = "Conv") -> Layer:
-    return Layer(index=index, batch=1, kernel=f"k{index}", onnx_nodes=(), op=op, algorithm="direct", layout="",
-                 precision="fp32", weight_bytes=weight_bytes, activation_bytes=0, flops=flops)
+def layer(flops: int, weight_bytes: int, index: int = 0, op: str = "Conv",
+          nodes: tuple[str, ...] = ()) -> Layer:
+    return Layer(index=index, batch=1, kernel=f"k{index}", onnx_nodes=nodes, op=op, algorithm="direct", layout="",
+                 precision="fp32", weight_bytes=weight_bytes, activation_bytes=10_000, flops=flops)
 
 
 def test_rates_are_weighted_by_work() -> None:
@@ -55,6 +57,20 @@ def test_rates_are_weighted_by_work() -> None:
     calls = [judge(layer(flops, weight_bytes=200, index=i), [1000.0], rates) for i, flops in enumerate([900, 100])]
     assert summed(calls) == {"kernels": 2, "flops": 1000, "us": 2.0, "floor_us": pytest.approx(1.1)}
     assert summed([])["kernels"] == 0
+
+
+def test_other_layers_are_judged_by_their_largest_floor() -> None:
+    rates = Rates(lanes=16, flops_per_s=100e9, fed_flops_per_s=1e9, read_bytes_per_s=1e9)
+    made = [others.other(judge(layer(flops, weight_bytes, index, nodes=nodes), [us * 1e3], rates), {"d"}, rates, 100e9)
+            for index, (nodes, flops, weight_bytes, us) in enumerate((
+                (("d", "relu"), 1_000_000, 400, 20.0), (("x",), 3_000_000, 1_000, 40.0), (("y",), 2_000, 4_000, 5.0)))]
+    assert [o.kind for o in made] == ["depthwise", "first or narrow", "one pixel"]
+    assert made[0].floor == made[0].products == pytest.approx(10)
+    assert made[2].floor == made[2].memory == pytest.approx(4)
+    assert made[0].ports == pytest.approx(1e6 * 10_400 / 100e9)
+    text = "\n".join(others.sections([{"network": "net", "others": [msgspec.to_builtins(o) for o in made]}]))
+    assert "| net | depthwise | 1 | 20.0 | 10.0 | 0.1 | 0.4 | 50% | 50% |" in text
+    assert others.sections([{"network": "net", "others": []}]) == []
 
 
 def test_one_pixel_uses_each_weight_once() -> None:
@@ -83,16 +99,18 @@ def test_parts_of_a_kernel_add_up_to_its_time() -> None:
     assert sections([{"network": "net", "spent": []}]) == []
 
 
-def test_an_activation_that_nobody_has_counted_is_no_zero() -> None:
-    with pytest.raises(KeyError):
-        spent(judge(layer(100, 0, op="Conv+Erf"), [1.0], RATES), Shape(outputs=1, inputs=1), 0.0, RATES)
+def test_an_activation_that_nobody_has_counted_is_in_the_rest() -> None:
+    found = spent(judge(layer(100, 0, op="Conv+Erf"), [10_000.0], RATES), Shape(outputs=16, inputs=1), 0.0, RATES)
+    assert (found.activation, found.activation_ops) == (0, "Erf")
+    assert found.rest == pytest.approx(10 - 1e-3)
 
 
 _SIGMOID = Apply("multiply", (Apply("clip", (Apply("add", (TILE, Number(3.0))),), (0.0, 6.0)), Number(1 / 6)))
 _EXPRESSIONS = {
     "Add": Apply("add", (TILE, Operand(0, "full"))), "Relu": Apply("relu", (TILE,)), "HardSigmoid": _SIGMOID,
     "Clip": Apply("clip", (TILE,), (0.0, 6.0)), "HardSwish": Apply("multiply", (TILE, _SIGMOID)),
-    "Sigmoid": Apply("sigmoid", (TILE,)), "Sigmoid+Mul": Apply("silu", (TILE,)),
+    "Div+Erf+Add+Mul+Mul": Apply("gelu", (TILE,)), "Sigmoid": Apply("sigmoid", (TILE,)),
+    "Sigmoid+Mul": Apply("silu", (TILE,)),
     "Add+Relu": Apply("relu", (Apply("add", (TILE, Operand(0, "full"))),))}
 
 

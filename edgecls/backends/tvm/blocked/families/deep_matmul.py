@@ -11,14 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgecls.backends.tvm.blocked.families.matmul_tiles import Matrices, Rows, Tiles, groups, multiply_rows, parts
-from edgecls.backends.tvm.blocked.families.product import crowded
+from edgecls.backends.tvm.blocked.families.product import chunk_of, crowded
 from edgecls.backends.tvm.blocked.multiply import assembly_of
 from edgecls.backends.tvm.blocked.simd import Expr, Simd
 from edgecls.backends.tvm.blocked.window import balanced
 from edgecls.types import Cpu
 
-# of the first cache: for a chunk's vectors, and for sums
-_OF_CACHE = 0.5
 # fewer tiles use a chunk's vectors too seldom
 _TILES = 3
 
@@ -29,17 +27,17 @@ def chunk(matrices: Matrices, tile: tuple[int, int], cpu: Cpu) -> int:
     (most, vectors), lanes = tile, cpu.vector_bits // 32
     blocks, block = -(-matrices.inner // lanes), lanes * vectors * lanes * 4
     second = blocks * lanes * -(-matrices.columns // lanes) * lanes * 4
-    fitting = int(cpu.cache.l1d * _OF_CACHE) // block
-    if not (crowded(cpu) and assembly_of(cpu) == "avx" and second > cpu.cache.l2 and 0 < fitting < blocks
+    depth = chunk_of(blocks, block, cpu)
+    if not (crowded(cpu) and assembly_of(cpu) == "avx" and second > cpu.cache.l2 and depth < blocks
             and -(-matrices.rows // most) >= _TILES):
         return 0
-    return balanced(blocks, fitting)[0] * lanes
+    return depth * lanes
 
 
 def rows(tile: tuple[int, int], cpu: Cpu) -> int:
     """Of a task: whole tiles, whose sums fit beside a chunk."""
     most, vectors = tile
-    return most * max(1, int(cpu.cache.l1d * _OF_CACHE) // (vectors * cpu.vector_bits // 8) // most)
+    return most * max(1, cpu.cache.l1d // 2 // (vectors * cpu.vector_bits // 8) // most)
 
 
 def emit(simd: Simd, matrices: Matrices, tiles: Tiles) -> Any:
@@ -59,15 +57,15 @@ def emit(simd: Simd, matrices: Matrices, tiles: Tiles) -> Any:
                 first, vector = start + step * size, simd.bind(begin + group * width)
                 read = simd.bind((matrices.first.at(simd, matrix) * matrices.rows + first) * inner)
                 place = simd.bind((matrices.second.at(simd, matrix) * vectors + vector) * (inner * lanes))
-                task_of = _Task(simd, matrices, tiles, size, width, data, packed, read, place,
+                own = _Task(simd, matrices, tiles, size, width, data, packed, read, place,
                                 simd.scratch("sums", size * width * lanes))
                 with simd.loop(size * width) as number:
-                    simd.store(task_of.sums, number * lanes, simd.number(0.0))
+                    simd.store(own.sums, number * lanes, simd.number(0.0))
                 with simd.loop(whole // depth) as index:
-                    task_of.add(index * depth, tiles.chunk)
+                    own.add(index * depth, tiles.chunk)
                 if left := whole % depth * lanes + rest:
-                    task_of.add(whole - whole % depth, left)
-                task_of.store(out, simd.bind((matrix * matrices.rows + first) * columns + vector * lanes), last)
+                    own.add(whole - whole % depth, left)
+                own.store(out, simd.bind((matrix * matrices.rows + first) * columns + vector * lanes), last)
         start += size * count
     return simd.function([data, packed, out])
 

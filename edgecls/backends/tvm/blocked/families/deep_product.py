@@ -14,17 +14,15 @@ from functools import partial
 from typing import Any
 
 from edgecls.backends.tvm.blocked.epilogue import Epilogue
-from edgecls.backends.tvm.blocked.families.product import Part, crowded, parts
+from edgecls.backends.tvm.blocked.families.product import Part, chunk_of, crowded, parts
 from edgecls.backends.tvm.blocked.families.rows import piece_of
 from edgecls.backends.tvm.blocked.multiply import assembly_of, multiply
 from edgecls.backends.tvm.blocked.simd import Expr, Simd
 from edgecls.backends.tvm.blocked.turn import Columns, Turn, products
-from edgecls.backends.tvm.blocked.window import Run, Window, balanced, in_one_row, runs
+from edgecls.backends.tvm.blocked.window import Run, Window, in_one_row, runs
 from edgecls.backends.tvm.schedule import Decision
 from edgecls.types import Cpu
 
-# of the first cache, for a chunk's weights; the rest is for sums and pixels
-_OF_CACHE = 0.5
 # weights that are fewer times the first cache come from the second in time
 _DEEP = 1.9
 # fewer use a chunk's weights too seldom, and would have to ask for more lines than come meanwhile
@@ -41,7 +39,7 @@ def chunk(window: Window, tile: tuple[int, int], cpu: Cpu) -> int:
             and blocks * block > _DEEP * cache and -(-area // pixels) >= _TILES
             and area * vectors * lanes * 4 <= cache):
         return 0
-    return balanced(blocks, max(1, int(cache * _OF_CACHE) // block))[0] * lanes
+    return chunk_of(blocks, block, cpu) * lanes
 
 
 def emit(simd: Simd, window: Window, decision: Decision, epilogue: Epilogue, line: int, pieces: int) -> Any:

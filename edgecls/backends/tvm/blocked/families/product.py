@@ -10,7 +10,7 @@ from typing import Any
 from edgecls.backends.tvm.blocked import neon
 from edgecls.backends.tvm.blocked.simd import Expr, Simd
 from edgecls.backends.tvm.blocked.turn import NEIGHBOURS, Columns, Turn, products
-from edgecls.backends.tvm.blocked.window import Window
+from edgecls.backends.tvm.blocked.window import Window, balanced
 from edgecls.types import Cpu
 
 # blocks of input channels, times columns of the kernel, that NEON code writes out between two jumps
@@ -117,6 +117,12 @@ def with_memory(cycles: float, weights: int, cpu: Cpu, kept: bool = False) -> fl
     second cache. kept: the first cache keeps weights for several tiles, and nothing waits for the second."""
     reading = weights / memory_bytes_per_cycle(cpu)
     return cycles + reading if crowded(cpu) and not kept else max(cycles, reading)
+
+
+def chunk_of(blocks: int, block: int, cpu: Cpu) -> int:
+    """How many of `blocks`, each of `block` bytes, go into half of the first cache, in chunks as equal as can be; the
+    other half is for sums and elements."""
+    return balanced(blocks, max(1, cpu.cache.l1d // 2 // block))[0]
 
 
 def cache_bytes_per_cycle(cpu: Cpu) -> float:

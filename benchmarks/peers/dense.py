@@ -37,9 +37,9 @@ class Spent(Frozen):
     """Microseconds of one direct convolution; they add up to its time in the network.
 
     product: multiply-adds at the rate of a product in the first cache. lanes: of channels that do not fill their last
-    vector. activation: what follows the sums, on the same ports; 0, and in the rest, where nobody has counted it.
-    cold: weights and pixels that are not in the caches: the call's time in the network less that of its third time in a
-    row. rest: anything else.
+    vector, or its half where halves are computed. activation: what follows the sums, on the same ports; 0, and in the
+    rest, where nobody has counted it. cold: weights and pixels that are not in the caches: the call's time in the
+    network less that of its third time in a row. rest: anything else.
     """
 
     index: int
@@ -74,11 +74,11 @@ def uses_weights_once(layer: Layer) -> bool:
     return 2 * layer.flops <= layer.weight_bytes
 
 
-def spent(call: Call, shape: Shape, cold_us: float, rates: Rates) -> Spent:
-    """Of a direct convolution."""
+def spent(call: Call, shape: Shape, cold_us: float, rates: Rates, together: int) -> Spent:
+    """Of a direct convolution. together: as many output channels as are computed at least."""
     ops = call.layer.op.partition("+")[2]
     product = 1e6 * call.layer.flops / rates.fed_flops_per_s
-    filled = shape.outputs / (-(-shape.outputs // rates.lanes) * rates.lanes)
+    filled = shape.outputs / (-(-shape.outputs // together) * together)
     activation = product / filled * ACTIVATION_INSTRUCTIONS.get(ops, 0) / shape.inputs
     return Spent(index=call.layer.index, shape=shape, activation_ops=ops,
                  pixels=round(call.layer.flops / 2 / shape.inputs / shape.outputs), us=call.us, product=product,

@@ -26,6 +26,7 @@ from benchmarks.peers.dense import Shape, dense_nodes, spent, uses_weights_once,
 from benchmarks.peers.floors import RateMeter, Rates, best, pinned
 from benchmarks.peers.layers import Call, judge
 from edgecls import pipeline
+from edgecls.backends.tvm.blocked.families.product import halves
 from edgecls.bundle import open_bundle
 from edgecls.frontend import ExportOptions, load_onnx
 from edgecls.harness.statistics import percentile
@@ -88,7 +89,8 @@ def summed(calls: Sequence[Call]) -> dict[str, float]:
 def measure(model: Path, runs: int) -> Row:
     with tempfile.TemporaryDirectory(prefix="edgecls-") as name:
         folder = Path(name)
-        artifact = open_bundle(pipeline.compile_model(model, load_target("native"), folder / "model.ecls").path)
+        target = load_target("native")
+        artifact = open_bundle(pipeline.compile_model(model, target, folder / "model.ecls").path)
         network = onnx.load_from_string(optimize_graph(load_onnx(model, ExportOptions())).onnx[1])
         shapes = dense_nodes(network)
         with pinned(1):
@@ -98,6 +100,7 @@ def measure(model: Path, runs: int) -> Row:
                 watched = watch(artifact, folder, runs)
             measured = best([before, meter.measure(1, weights)])
             near = meter.measure(1, _NEAR)
+    together = measured.lanes // 2 if halves(target.cpu) else measured.lanes
     rates = Rates(lanes=measured.lanes, flops_per_s=watched.flops_per_s, fed_flops_per_s=watched.fed_flops_per_s,
                   read_bytes_per_s=measured.read_bytes_per_s)
     calls = [judge(artifact.manifest.layers[i], watched.at_one_clock(ns), rates) for i, ns in watched.times_ns.items()]
@@ -110,8 +113,8 @@ def measure(model: Path, runs: int) -> Row:
             "best_flops_per_s": measured.flops_per_s, "flops": sum(c.layer.flops for c in calls),
             "all": summed(dense), "direct": summed(direct),
             "once": summed([c for c in found if uses_weights_once(c.layer)]), "with_once": summed(found),
-            "spent": [msgspec.to_builtins(spent(c, _shape(c, shapes), watched.cold_us(c.layer.index), rates))
-                      for c in direct],
+            "spent": [msgspec.to_builtins(spent(c, _shape(c, shapes), watched.cold_us(c.layer.index), rates,
+                                             together)) for c in direct],
             "others": [msgspec.to_builtins(others.other(c, others.grouped_nodes(network), rates, first_cache))
                        for c in calls if c.layer.flops and c.layer.weight_bytes and c not in dense],
             "first_cache_bytes_per_s": first_cache, "raw": {"alone": watched.alone, "fed": watched.fed,

@@ -14,11 +14,12 @@ _PARTS = ("product", "lanes", "activation", "cold", "rest")
 _TEXT = (
     "## Where the direct convolutions' time goes", "",
     "In microseconds; the parts add up. *Product*: the multiply-adds at the rate of a product in the "
-    "first cache. *Lanes*: the same, of channels that do not fill their last vector. *Activation*: vector instructions "
-    "behind the sums, which take multiply-adds' place. *Cold*: a call's time in its network less that of its third "
-    "time in a row: weights and pixels that are not in the caches. *Rest*: all else, as pixels that do not "
-    "fill their last tile, weights on their way from the second cache, and the start of a kernel; an activation that "
-    "nobody has counted the instructions of; and, below zero, taps in the padding, which the product has and no kernel "
+    "first cache. *Lanes*: the same, of channels that do not fill their last vector, or its half where a core "
+    "computes halves in half the time. *Activation*: vector instructions behind the sums, which take multiply-adds' "
+    "place. *Cold*: a call's time in its network less that of its third time in a row: weights and pixels that are not "
+    "in the caches. *Rest*: all else, as pixels that do not fill their last tile, weights on their way from the second "
+    "cache, and the start of a kernel; an activation that nobody has counted the instructions of; and, below zero, "
+    "taps in the padding, which the product has and no kernel "
     "computes.", "")
 
 

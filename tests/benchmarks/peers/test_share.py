@@ -87,7 +87,7 @@ def test_parts_of_a_kernel_add_up_to_its_time() -> None:
     """40 channels in 48 lanes, a SiLU behind 64 multiply-adds, of 100 pixels."""
     flops = 2 * 64 * 40 * 100
     found = spent(judge(layer(flops, 0, op="Conv+Sigmoid+Mul"), [10_000.0], RATES), Shape(outputs=40, inputs=64), 1.5,
-                  RATES)
+                  RATES, 16)
     assert (found.pixels, found.activation_ops, found.cold) == (100, "Sigmoid+Mul", 1.5)
     assert found.product == pytest.approx(5.12)
     assert found.lanes == pytest.approx(5.12 * 8 / 40)
@@ -99,8 +99,15 @@ def test_parts_of_a_kernel_add_up_to_its_time() -> None:
     assert sections([{"network": "net", "spent": []}]) == []
 
 
+def test_channels_that_fill_half_a_vector_waste_nothing_where_halves_are_computed() -> None:
+    call, shape = judge(layer(2 * 64 * 40 * 100, 0, op="Conv"), [10_000.0], RATES), Shape(outputs=40, inputs=64)
+    assert spent(call, shape, 0.0, RATES, 8).lanes == pytest.approx(0.0)
+    assert spent(call, shape, 0.0, RATES, 16).lanes == pytest.approx(5.12 * 8 / 40)
+
+
 def test_an_activation_that_nobody_has_counted_is_in_the_rest() -> None:
-    found = spent(judge(layer(100, 0, op="Conv+Erf"), [10_000.0], RATES), Shape(outputs=16, inputs=1), 0.0, RATES)
+    found = spent(judge(layer(100, 0, op="Conv+Erf"), [10_000.0], RATES), Shape(outputs=16, inputs=1), 0.0, RATES,
+                  16)
     assert (found.activation, found.activation_ops) == (0, "Erf")
     assert found.rest == pytest.approx(10 - 1e-3)
 

@@ -28,7 +28,8 @@ def read_attention(reader: Reader, variable: Any, call: Any) -> Node | None:
     if softmax is None or int(softmax.value.attrs.axis) not in (-1, 3):
         return None
     scale, biases, product = _scores(reader, reader.given(softmax.value.args[0]))
-    if product is None or len(product.shape) != 4:
+    # scores of one image, or of one head, could become several by what is added to them
+    if product is None or len(product.shape) != 4 or reader.shapes[left] != product.shape:
         return None
     (by, query), (times, key) = (_scaled(reader, reader.given(a)) for a in product.value.args)
     queries, keys, values = _heads(reader, query), _heads(reader, key, turned=True), _heads(reader, right)
